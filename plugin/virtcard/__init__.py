@@ -1,0 +1,1 @@
+"""A smart card inside a virtual machine, without taking it from the host."""

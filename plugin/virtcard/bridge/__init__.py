@@ -1,0 +1,1 @@
+"""A running link between one virtual reader and one card."""

@@ -1,0 +1,1 @@
+"""D-Bus: the only package that imports dbus_next."""

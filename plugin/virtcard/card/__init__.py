@@ -1,0 +1,1 @@
+"""Cards: the seam, and what stands behind it."""

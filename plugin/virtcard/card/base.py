@@ -1,0 +1,57 @@
+"""The card seam: bytes in, bytes out. Everything a bridge can hold is a Card; wrappers are Cards around a Card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+
+class Transmission(IntEnum):
+    """The transmission protocol a card speaks (ISO 7816-3); software cards speak T=0."""
+
+    T0 = 0
+    T1 = 1
+
+
+class CardEvent(StrEnum):
+    """What a card reports by itself, from any thread."""
+
+    INSERTED = "inserted"
+    REMOVED = "removed"
+
+
+CardListener = Callable[[CardEvent], None]
+
+
+class Card(Protocol):
+    """One card, used by one bridge thread at a time.
+
+    Every method may block. Errors are `virtcard.errors.CardError` and its subclasses.
+    """
+
+    @property
+    def transmission(self) -> Transmission:
+        """The protocol in use since the last `power_on`."""
+
+    def power_on(self) -> bytes:
+        """Power the card up, with a reset, and return its ATR (2 to 33 bytes)."""
+
+    def transmit(self, command: bytes) -> bytes:
+        """Send a command APDU (at least 4 bytes); return the response APDU (at least 2 bytes, the status word last)."""
+
+    def reset(self) -> bytes:
+        """Reset the card, so that no PIN stays verified, and return its ATR."""
+
+    def power_off(self) -> None:
+        """Reset and let go of the card. Never raises."""
+
+    def listen(self, listener: CardListener | None) -> None:
+        """Report card events to `listener` (from any thread), or to nobody."""
+
+
+class Source(Protocol):
+    """What a user names `scheme:rest`: it opens the card that a bridge then owns."""
+
+    def open(self, rest: str) -> Card:
+        """The card behind `rest`; NoSuchReader or NoSuchCard when there is none."""

@@ -1,0 +1,169 @@
+"""The error tree. Each class knows its D-Bus name and the exit code of the command line.
+
+The text of an error is a public sentence: what is wrong, and in `hint` what to do. It never holds a PIN, a key or
+APDU data; details belong in the journal.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from virtcard.names import ERROR_PREFIX
+
+
+class VirtcardError(Exception):
+    """Any failure that virtcard reports to a person."""
+
+    kind: ClassVar[str] = "Failed"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @classmethod
+    def dbus_name(cls) -> str:
+        """The D-Bus error name, for example `org.virtcard1.Error.NoSuchDomain`."""
+        return ERROR_PREFIX + cls.kind
+
+
+class Failed(VirtcardError):
+    """Something outside of us did not work; the sentence says what."""
+
+
+class Internal(VirtcardError):
+    """A fault of our own; the details are in the journal only."""
+
+    kind = "Internal"
+
+
+class InvalidArgument(VirtcardError):
+    """A value that a caller gave is not usable."""
+
+    kind = "InvalidArgument"
+    exit_code = 2
+
+
+class InvalidXml(InvalidArgument):
+    """A domain XML that is not well-formed or not a domain."""
+
+    kind = "InvalidXml"
+
+
+class NotAuthorized(VirtcardError):
+    """This user may not do that."""
+
+    kind = "NotAuthorized"
+    exit_code = 3
+
+
+class NoSuchDomain(VirtcardError):
+    """No domain has this name, UUID or id."""
+
+    kind = "NoSuchDomain"
+    exit_code = 4
+
+
+class NoSuchReader(VirtcardError):
+    """No host reader matches."""
+
+    kind = "NoSuchReader"
+    exit_code = 4
+
+
+class NoSuchCard(VirtcardError):
+    """No software card has this name, or a source has an unknown scheme."""
+
+    kind = "NoSuchCard"
+    exit_code = 4
+
+
+class PolicyDenied(VirtcardError):
+    """The policy says no."""
+
+    kind = "PolicyDenied"
+    exit_code = 5
+
+
+class TimedOut(VirtcardError):
+    """Something did not answer in time."""
+
+    kind = "Timeout"
+    exit_code = 6
+
+
+class Busy(VirtcardError):
+    """Somebody else holds what is needed."""
+
+    kind = "Busy"
+
+
+class Unsupported(VirtcardError):
+    """This QEMU, libvirt or connection cannot do it."""
+
+    kind = "Unsupported"
+
+
+class DomainStateError(VirtcardError):
+    """The domain is not in a state that allows this."""
+
+    kind = "DomainState"
+
+
+class PreflightFailed(VirtcardError):
+    """The change would leave a domain that cannot start, so it was not made."""
+
+    kind = "PreflightFailed"
+
+
+class Conflict(VirtcardError):
+    """Somebody else keeps changing or already uses what we need."""
+
+    kind = "Conflict"
+
+
+class LibvirtFailed(VirtcardError):
+    """libvirt refused a call; the sentence carries libvirt's own."""
+
+    kind = "LibvirtFailed"
+
+
+class Disconnected(VirtcardError):
+    """libvirt, pcscd or the bus is away; we try again by ourselves."""
+
+    kind = "Disconnected"
+
+
+class CardError(VirtcardError):
+    """A card or its reader failed."""
+
+    kind = "CardFailed"
+
+
+class CardAbsent(CardError):
+    """The reader is there, and no card is in it."""
+
+    kind = "NoCard"
+
+
+class ReaderGone(CardError):
+    """The reader was unplugged, or pcscd went away."""
+
+    kind = "ReaderGone"
+
+
+class CardWasReset(CardError):
+    """Somebody else reset the card: the command was not sent, and the login state is gone."""
+
+    kind = "CardWasReset"
+
+
+class PeerError(VirtcardError):
+    """The VSCard peer broke the protocol."""
+
+    kind = "PeerFailed"
+
+
+class LocalError(RuntimeError):
+    """We called our own protocol code out of turn: a bug, never the peer's fault."""

@@ -1,0 +1,68 @@
+"""Every bound, with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+VSCARD_PAYLOAD_MAX: Final = 65_524
+"""Bytes. QEMU's 64 KiB input buffer holds the 12-byte header too; one byte more wedges it for good."""
+
+R_APDU_MIN: Final = 2
+"""Bytes. QEMU passes 0 and 1 byte on as a success, so we never send them."""
+
+R_APDU_MAX: Final = 258
+"""Bytes of an answer with its status word: a short response. usb-ccid drops answers over 374 silently."""
+
+BULK_PACKET: Final = 64
+"""Bytes of a full-speed bulk packet."""
+
+CCID_HEADER: Final = 10
+"""Bytes in front of every CCID answer; header plus answer must not be a multiple of BULK_PACKET on xHCI."""
+
+C_APDU_MAX: Final = 65_544
+"""Bytes: header, three-byte Lc, 65,535 bytes, two-byte Le; pcsc-lite's own limit."""
+
+ATR_MAX: Final = 33
+"""Bytes, ISO 7816-3. (QEMU would take 40.)"""
+
+SEND_BUFFER_MAX: Final = 256 * 1024
+"""Bytes that wait for a peer that does not read; beyond this it is given up."""
+
+UNIX_PATH_MAX: Final = 107
+"""Bytes of a unix socket path: sun_path less its NUL."""
+
+INSERT_GAP: Final = 0.2
+"""Seconds between CardRemove and the next ATR; the guest misses the change below 10 ms."""
+
+EJECT_QUIET: Final = 0.1
+"""Seconds without an APDU before a CardRemove is safe; else UHCI guests hang."""
+
+EJECT_PATIENCE: Final = 2.0
+"""Seconds that the eject ceremony may take at most."""
+
+ACK_PATIENCE: Final = 5.0
+"""Seconds in which QEMU acknowledges a control message; a second client of a busy chardev gets nothing."""
+
+GUEST_PATIENCE: Final = 23.0
+"""Seconds that a guest waits for an answer to a T=0 ATR with TC2 = 1 (libccid: 260 x WWT)."""
+
+TRANSMIT_PATIENCE: Final = 20.0
+"""Seconds that a card may take for a command: below GUEST_PATIENCE, so that the guest hears it from us."""
+
+BACKOFF_FIRST: Final = 0.1
+"""Seconds: the first reconnect waits up to this long (full jitter)."""
+
+BACKOFF_MAX: Final = 10.0
+"""Seconds: no reconnect waits longer."""
+
+REDEFINES_PER_MINUTE: Final = 5
+"""Redefines of one domain in a minute; beyond it somebody fights us, and the state is `conflict`."""
+
+RECONCILE_PERIOD: Final = 60.0
+"""Seconds between slow passes over everything: some changes send no event."""
+
+LIBVIRT_DEADLINE: Final = 20.0
+"""Seconds for one libvirt call; D-Bus callers wait 25."""
+
+DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
+"""Bytes: libvirt's own REMOTE_STRING_MAX."""

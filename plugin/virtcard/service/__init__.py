@@ -1,0 +1,1 @@
+"""What the daemon knows and does, apart from D-Bus."""

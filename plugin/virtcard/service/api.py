@@ -1,0 +1,54 @@
+"""The service as D-Bus sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from virtcard.service.registry import Registry
+from virtcard.service.views import Change, Finding, StatusView
+
+
+@dataclass(frozen=True, slots=True)
+class EnableOptions:
+    """How to enable or disable. `on_existing` is "keep", "replace" or "fail"."""
+
+    dry_run: bool = False
+    on_existing: str = "keep"
+
+
+class Service(Protocol):
+    """Everything a caller may ask for. Each method does it whole, or raises a VirtcardError and changes nothing."""
+
+    registry: Registry
+
+    def status(self) -> StatusView:
+        """How the daemon stands."""
+
+    def listen_status(self, listener: Callable[[StatusView], None]) -> None:
+        """Call `listener` whenever `status()` changes."""
+
+    def find_domain(self, text: str) -> UUID:
+        """The domain with this UUID, name or id (tried in virsh's order: id, UUID, name); NoSuchDomain."""
+
+    async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
+        """Give the domain a virtual reader in its configuration."""
+
+    async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
+        """Take the virtual reader away and put back what it replaced."""
+
+    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int]:
+        """Put a card in the reader; "" takes the only card that fits. Returns the bridge's key when it is in.
+
+        `config` also writes the wish into the domain's metadata, so that every start inserts it."""
+
+    async def eject(self, uuid: UUID, *, config: bool) -> None:
+        """Take the card out; `config` also removes the wish."""
+
+    async def check(self, uuid: UUID) -> tuple[Finding, ...]:
+        """Preflight: what would keep this domain from starting with a reader."""
+
+    def inject_xml(self, xml: str) -> str:
+        """A domain XML with the virtual reader in it (for transient domains); nothing is defined."""

@@ -1,0 +1,119 @@
+"""What the service shows of itself: frozen records, one for each D-Bus object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+
+class VirtualReader(StrEnum):
+    """Where a domain's virtual reader stands: configuration against the running machine."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    PENDING_POWER_CYCLE = "pending-power-cycle"
+    """The configuration changed, and takes effect after the domain is fully powered off."""
+    FOREIGN = "foreign"
+    """A smart card device that is not ours is there (SPICE, host)."""
+    CONFLICT = "conflict"
+    """Somebody keeps undoing our change."""
+
+
+class BridgeState(StrEnum):
+    """Where a bridge stands."""
+
+    CONNECTING = "connecting"
+    GREETING = "greeting"
+    EMPTY = "empty"
+    INSERTING = "inserting"
+    INSERTED = "inserted"
+    EJECTING = "ejecting"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainView:
+    """One libvirt domain. `id` is -1 when it is off; `state` is virsh's word ("running", "shut off")."""
+
+    uuid: UUID
+    name: str
+    id: int
+    state: str
+    persistent: bool
+    enabled: bool
+    """The configuration (inactive XML) holds our virtual reader."""
+    live: bool
+    """The running machine has our virtual reader."""
+    reader: VirtualReader
+    wish: str
+    """The source that the metadata asks for, or ""."""
+    card: str
+    """The source that shall be in the reader now, or ""."""
+    foreign: str
+    """A smart card device that is not ours, in words ("spicevmc"), or ""."""
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderView:
+    """One host PC/SC reader. `number` is stable while the reader stays."""
+
+    number: int
+    name: str
+    present: bool
+    """A card is in it."""
+    atr: bytes
+    """The card's own ATR, or empty."""
+    domains: tuple[UUID, ...] = ()
+    """Domains whose bridges use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeView:
+    """One bridge. `since` is microseconds since the epoch; `slot` is 0 unless the reader was hot-plugged."""
+
+    uuid: UUID
+    slot: int
+    source: str
+    endpoint: str
+    state: BridgeState
+    since: int
+    apdus: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """The daemon itself. `libvirt` and `pcsc` are "connected", "connecting" or "away"."""
+
+    version: str
+    uri: str
+    libvirt: str
+    pcsc: str
+    instance: str
+    """"system" or "session"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a check. `severity` is "error" (the domain would not start) or "warning"."""
+
+    severity: str
+    code: str
+    """A short stable word, for example "usb-ehci-only"."""
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What enable or disable did, or would do with `dry_run`."""
+
+    changed: bool
+    diff: str
+    """Unified diff of the inactive XML, "" when nothing changes."""
+    pending: bool
+    """It takes effect after the domain is fully powered off."""
+    findings: tuple[Finding, ...] = field(default=())
