@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from virtcard.domain.finding import Finding
 from virtcard.service.registry import Registry
-from virtcard.service.views import Change, Finding, StatusView
+from virtcard.service.views import Change, StatusView
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,3 @@ class Service(Protocol):
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         """Preflight: what would keep this domain from starting with a reader."""
-
-    def inject_xml(self, xml: str) -> str:
-        """A domain XML with the virtual reader in it (for transient domains); nothing is defined."""

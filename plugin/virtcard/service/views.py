@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
+from virtcard.domain.finding import Finding
+
 
 class VirtualReader(StrEnum):
     """Where a domain's virtual reader stands: configuration against the running machine."""
@@ -94,17 +96,6 @@ class StatusView:
     pcsc: str
     instance: str
     """"system" or "session"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of a check. `severity` is "error" (the domain would not start) or "warning"."""
-
-    severity: str
-    code: str
-    """A short stable word, for example "usb-ehci-only"."""
-    message: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
