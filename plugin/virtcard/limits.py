@@ -66,3 +66,6 @@ LIBVIRT_DEADLINE: Final = 20.0
 
 DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
 """Bytes: libvirt's own REMOTE_STRING_MAX."""
+
+CALL_PATIENCE: Final = 120.0
+"""Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
