@@ -64,6 +64,12 @@ RECONCILE_PERIOD: Final = 60.0
 LIBVIRT_DEADLINE: Final = 20.0
 """Seconds for one libvirt call; D-Bus callers wait 25."""
 
+LIBVIRT_WAITING_MAX: Final = 4096
+"""Calls that wait for libvirt's thread: four for each of a thousand domains."""
+
+LIBVIRT_STUCK_MAX: Final = 4
+"""Calls that missed their deadline and hold a thread; beyond it none is tried until one comes back."""
+
 DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
 """Bytes: libvirt's own REMOTE_STRING_MAX."""
 

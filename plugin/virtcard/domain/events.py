@@ -1,0 +1,119 @@
+"""What libvirt tells about domains, as data. The numbers are libvirt's own (libvirt-domain.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from uuid import UUID
+
+
+class EventKind(StrEnum):
+    """What kind of thing happened; it says how to read `HypervisorEvent.event`."""
+
+    LIFECYCLE = "lifecycle"
+    """`event` is a Lifecycle, `detail` the enum named after it."""
+    REBOOT = "reboot"
+    """The guest was reset; three of them come for one virDomainReset."""
+    METADATA = "metadata"
+    """`namespace` is the URI whose element was set or removed, in the live or the inactive XML."""
+    CLOSED = "closed"
+    """The connection is gone; `event` is a CloseReason. Comes once, and no event follows it."""
+
+
+class Lifecycle(IntEnum):
+    """virDomainEventType."""
+
+    DEFINED = 0
+    UNDEFINED = 1
+    STARTED = 2
+    SUSPENDED = 3
+    RESUMED = 4
+    STOPPED = 5
+    SHUTDOWN = 6
+    PMSUSPENDED = 7
+    CRASHED = 8
+
+
+class Defined(IntEnum):
+    """virDomainEventDefinedDetailType."""
+
+    ADDED = 0
+    UPDATED = 1
+    RENAMED = 2
+    FROM_SNAPSHOT = 3
+
+
+class Undefined(IntEnum):
+    """virDomainEventUndefinedDetailType."""
+
+    REMOVED = 0
+    RENAMED = 1
+
+
+class Started(IntEnum):
+    """virDomainEventStartedDetailType."""
+
+    BOOTED = 0
+    MIGRATED = 1
+    """An incoming migration: QEMU is there, and the guest still runs elsewhere until RESUMED."""
+    RESTORED = 2
+    FROM_SNAPSHOT = 3
+    WAKEUP = 4
+
+
+class Suspended(IntEnum):
+    """virDomainEventSuspendedDetailType."""
+
+    PAUSED = 0
+    MIGRATED = 1
+    IOERROR = 2
+    WATCHDOG = 3
+    RESTORED = 4
+    FROM_SNAPSHOT = 5
+    API_ERROR = 6
+    POSTCOPY = 7
+    POSTCOPY_FAILED = 8
+
+
+class Resumed(IntEnum):
+    """virDomainEventResumedDetailType."""
+
+    UNPAUSED = 0
+    """Also of every ordinary start, where it comes before STARTED."""
+    MIGRATED = 1
+    FROM_SNAPSHOT = 2
+    POSTCOPY = 3
+    POSTCOPY_FAILED = 4
+
+
+class Stopped(IntEnum):
+    """virDomainEventStoppedDetailType."""
+
+    SHUTDOWN = 0
+    DESTROYED = 1
+    CRASHED = 2
+    MIGRATED = 3
+    SAVED = 4
+    FAILED = 5
+    """QEMU was killed or crashed, or an incoming migration failed."""
+    FROM_SNAPSHOT = 6
+
+
+class CloseReason(IntEnum):
+    """virConnectCloseReason."""
+
+    ERROR = 0
+    EOF = 1
+    KEEPALIVE = 2
+    CLIENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorEvent:
+    """One event. `uuid` is None for CLOSED; numbers that we do not know stay plain ints."""
+
+    kind: EventKind
+    uuid: UUID | None
+    event: int = 0
+    detail: int = 0
+    namespace: str = ""

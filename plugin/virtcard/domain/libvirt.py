@@ -1,0 +1,280 @@
+"""The only `import libvirt`: one connection, its events, its domains.
+
+Calls are synchronous and belong on one worker thread (worker.py); the listener is called on the event thread.
+libvirtaio is not used: its handles belong to the loop's thread, and API calls from another one upset it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+import libvirt
+
+from virtcard.domain.events import EventKind, HypervisorEvent
+from virtcard.domain.failure import ErrorCode, failure, open_failure
+from virtcard.domain.probe import BARE, WITH_CARD, schema_probe, uuid_of
+from virtcard.domain.record import DomainRecord, state_word
+from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_INTERVAL = 5
+KEEPALIVE_COUNT = 3
+"""A libvirtd that answers nothing is given up after 5 s x (3 + 1): the length of limits.LIBVIRT_DEADLINE."""
+
+INACTIVE_SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+
+
+class _EventLoop:
+    """libvirt's default event loop on a thread of its own. libvirt takes one per process, for ever."""
+
+    def __init__(self) -> None:
+        libvirt.registerErrorHandler(lambda *_: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                libvirt.virEventRunDefaultImpl()
+            except libvirt.libvirtError:
+                log.exception("libvirt's event loop failed once")
+                self._stopping.wait(0.1)
+
+    def _stop(self) -> None:
+        """A thread inside libvirt while the interpreter ends can hang it, so a timeout wakes it to leave before."""
+        self._stopping.set()
+        libvirt.virEventAddTimeout(0, lambda *_: None, None)
+        self._thread.join(timeout=2)
+
+
+_loop_lock = threading.Lock()
+_loop: list[_EventLoop] = []
+
+
+def ensure_event_loop() -> None:
+    """Start libvirt's event loop, once per process. Must come before the first connection."""
+    with _loop_lock:
+        if not _loop:
+            _loop.append(_EventLoop())
+
+
+def our_error(error: libvirt.libvirtError) -> VirtcardError:
+    """The error of the tree for one of libvirt's."""
+    return failure(*_facts(error))
+
+
+def _facts(error: libvirt.libvirtError) -> tuple[int, int, str]:
+    return error.get_error_code() or 0, error.get_error_domain() or 0, error.get_error_message() or str(error)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise our_error(error) from error
+
+
+class Hypervisor:
+    """One libvirt connection. Every method but `alive` may block, and raises a VirtcardError.
+
+    `listener` is called on libvirt's event thread: it must return at once and not call back into libvirt."""
+
+    def __init__(self, uri: str, listener: Callable[[HypervisorEvent], None]) -> None:
+        self.uri = uri
+        self._listener = listener
+        self._connection: libvirt.virConnect | None = None
+        self._callbacks: list[int] = []
+        self._alive = False
+
+    @property
+    def alive(self) -> bool:
+        """Open, and libvirt has not gone away since. Never blocks."""
+        return self._alive
+
+    def open(self) -> None:
+        """Open or reopen the connection; events that happened before are not replayed, so read everything after."""
+        ensure_event_loop()
+        self.close()
+        try:
+            self._connection = libvirt.open(self.uri)
+            self._alive = True
+            self._register(self._connection)
+        except libvirt.libvirtError as error:
+            self.close()
+            raise open_failure(self.uri, *_facts(error)) from error
+
+    def close(self) -> None:
+        """Close the connection, without a CLOSED event. Domains go on."""
+        connection, self._connection, self._alive = self._connection, None, False
+        if connection is None:
+            return
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            with suppress(libvirt.libvirtError):
+                connection.domainEventDeregisterAny(callback)
+        with suppress(libvirt.libvirtError):
+            connection.unregisterCloseCallback()
+        with suppress(libvirt.libvirtError):
+            connection.close()
+
+    def domain_uuids(self) -> list[UUID]:
+        """All domains, running or not."""
+        with _translated():
+            return [_uuid(domain) for domain in self._open_connection().listAllDomains(0)]
+
+    def record(self, uuid: UUID) -> DomainRecord:
+        """One domain as it is now; NoSuchDomain."""
+        with _translated():
+            return _read(self._domain(uuid))
+
+    def records(self) -> list[DomainRecord]:
+        """All domains; one that vanishes meanwhile is left out."""
+        found = []
+        with _translated():
+            for domain in self._open_connection().listAllDomains(0):
+                with _vanishing():
+                    found.append(_read(domain))
+        return found
+
+    def define(self, xml: str) -> None:
+        """Redefine a domain, checked against libvirt's schema first.
+
+        Parts of the user's own XML that never followed the schema are let through, ours are not. InvalidXml,
+        Unsupported (two cards, USB switched off, QEMU without the devices) and LibvirtFailed come with a sentence."""
+        connection = self._open_connection()
+        try:
+            connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != ErrorCode.XML_INVALID_SCHEMA or not self._was_invalid_before(xml):
+                raise our_error(error) from error
+            with _translated():
+                connection.defineXMLFlags(xml, 0)
+
+    def set_metadata(self, uuid: UUID, xml: str | None, *, uri: str, key: str, live: bool, config: bool) -> None:
+        """Set, or with None remove, the metadata element of the namespace `uri`, with the prefix `key`.
+
+        `live` needs a running domain and `config` a persistent one, else DomainStateError; neither means
+        whatever there is now. Malformed `xml` is InvalidXml."""
+        flags = live * libvirt.VIR_DOMAIN_AFFECT_LIVE | config * libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        with _translated():
+            self._domain(uuid).setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, key, uri, flags)
+
+    def passthru_supported(self) -> bool | None:
+        """Whether this QEMU has usb-ccid and ccid-card-passthru; None when the driver cannot tell.
+
+        Domain capabilities do not show it (as of libvirt 12), so a minimal domain is translated to a command line."""
+        if self._native(BARE) is not None:
+            return None
+        code = self._native(WITH_CARD)
+        return True if code is None else False if code == ErrorCode.CONFIG_UNSUPPORTED else None
+
+    def _native(self, xml: str) -> int | None:
+        """libvirt's error code for `xml` as a command line, None when it works; Disconnected."""
+        connection = self._open_connection()
+        try:
+            connection.domainXMLToNative("qemu-argv", xml, 0)
+        except libvirt.libvirtError as error:
+            if isinstance(ours := our_error(error), Disconnected):
+                raise ours from error
+            return int(error.get_error_code() or 0)
+        return None
+
+    def _was_invalid_before(self, xml: str) -> bool:
+        """Whether `xml` is that of a domain that exists, and what is ours in it follows the schema."""
+        with suppress(InvalidXml, ValueError, NoSuchDomain), _translated():
+            self._domain(UUID(uuid_of(xml)))
+            return not self._schema_refuses(schema_probe(xml))
+        return False
+
+    def _schema_refuses(self, probe: str) -> bool:
+        try:
+            self._open_connection().defineXMLFlags(probe, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        except libvirt.libvirtError as error:
+            return bool(error.get_error_code() == ErrorCode.XML_INVALID_SCHEMA)
+        return False
+
+    def _open_connection(self) -> libvirt.virConnect:
+        if self._connection is None or not self._alive:
+            raise Disconnected("libvirt is not connected.", hint="It comes back by itself when libvirt runs again.")
+        return self._connection
+
+    def _domain(self, uuid: UUID) -> libvirt.virDomain:
+        try:
+            return self._open_connection().lookupByUUID(uuid.bytes)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != ErrorCode.NO_DOMAIN:
+                raise
+            raise NoSuchDomain(
+                f"No domain has the UUID {uuid}.", hint="`virsh list --all` shows all domains."
+            ) from error
+
+    def _register(self, connection: libvirt.virConnect) -> None:
+        with suppress(libvirt.libvirtError):  # the test driver and embedded QEMU have no keepalive
+            connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
+        connection.registerCloseCallback(self._on_close, None)
+        handlers = (
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
+            (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot),
+            (libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, self._on_metadata),
+        )
+        for event, handler in handlers:
+            self._callbacks.append(connection.domainEventRegisterAny(None, event, handler, None))
+
+    def _on_close(self, connection: libvirt.virConnect, reason: int, _opaque: object) -> None:
+        if connection is self._connection and self._alive:
+            self._alive = False
+            self._tell(HypervisorEvent(EventKind.CLOSED, None, reason))
+
+    def _on_lifecycle(self, _c: object, domain: libvirt.virDomain, event: int, detail: int, _o: object) -> None:
+        self._tell(HypervisorEvent(EventKind.LIFECYCLE, _uuid(domain), event, detail))
+
+    def _on_reboot(self, _c: object, domain: libvirt.virDomain, _opaque: object) -> None:
+        self._tell(HypervisorEvent(EventKind.REBOOT, _uuid(domain)))
+
+    def _on_metadata(self, _c: object, domain: libvirt.virDomain, kind: int, uri: str | None, _o: object) -> None:
+        self._tell(HypervisorEvent(EventKind.METADATA, _uuid(domain), kind, namespace=uri or ""))
+
+    def _tell(self, event: HypervisorEvent) -> None:
+        try:
+            self._listener(event)
+        except Exception:
+            log.exception("The listener failed on %s", event)
+
+
+@contextmanager
+def _vanishing() -> Iterator[None]:
+    """A domain that is gone is no error here."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != ErrorCode.NO_DOMAIN:
+            raise
+
+
+def _uuid(domain: libvirt.virDomain) -> UUID:
+    return UUID(bytes=domain.UUID())
+
+
+def _read(domain: libvirt.virDomain) -> DomainRecord:
+    running = bool(domain.isActive())
+    return DomainRecord(
+        uuid=_uuid(domain),
+        name=domain.name(),
+        id=domain.ID() if running else -1,
+        state=state_word(domain.state()[0]),
+        running=running,
+        persistent=bool(domain.isPersistent()),
+        managed_save=bool(domain.hasManagedSaveImage(0)),
+        inactive_xml=domain.XMLDesc(INACTIVE_SECURE),
+        live_xml=domain.XMLDesc(0) if running else None,
+    )
