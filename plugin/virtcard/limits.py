@@ -22,6 +22,12 @@ CCID_HEADER: Final = 10
 C_APDU_MAX: Final = 65_544
 """Bytes: header, three-byte Lc, 65,535 bytes, two-byte Le; pcsc-lite's own limit."""
 
+CARD_ANSWER_MAX: Final = 65_538
+"""Bytes of the longest extended answer that a card can give: 65,536 and the status word."""
+
+APDU_QUEUE_MAX: Final = 8
+"""APDUs that wait while the card has one. Guests send one at a time (bMaxCCIDBusySlots 1), though QEMU queues 128."""
+
 ATR_MAX: Final = 33
 """Bytes, ISO 7816-3. (QEMU would take 40.)"""
 
@@ -75,3 +81,27 @@ DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
 
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
+
+WATCH_PATIENCE: Final = 5.0
+"""Seconds of one wait for reader changes: finite, since SCardCancel without a waiter is lost."""
+
+WATCH_STOP_PATIENCE: Final = 2.0
+"""Seconds that the end of the reader watcher may take; a thread stuck in pcscd is given up then."""
+
+BUS_CALL_PATIENCE: Final = 25.0
+"""Seconds for one D-Bus call, the default of every D-Bus library."""
+
+BUS_CONNECT_PATIENCE: Final = 10.0
+"""Seconds for the handshake with a bus."""
+
+BUS_FLUSH_PATIENCE: Final = 2.0
+"""Seconds to send what waits before a connection is closed."""
+
+BUS_AUTH_LINE_MAX: Final = 1024
+"""Bytes of a line of the bus's handshake; it has about 40."""
+
+BUS_MESSAGES_PER_TURN: Final = 64
+"""D-Bus messages read before others in the event loop have their turn."""
+
+CHECKS_PER_USER: Final = 16
+"""Authorization checks of one user that may be open: the bus gives us 128 replies to wait for, for everybody."""

@@ -1,0 +1,175 @@
+"""Between a guest that speaks T=0 TPDUs and any card: lengths that QEMU survives, and the Le that the guest left out.
+
+usb-ccid drops answers over 374 bytes, and on xHCI an answer that fills its last 64-byte packet shifts all later ones by
+one. So an answer goes out in parts of at most 256 bytes, never of a forbidden length, as T=0 cards do it: 61xx, and the
+rest for GET RESPONSE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from virtcard import limits
+from virtcard.card.base import Transmission
+from virtcard.wire.apdu import (
+    HEADER_BYTES,
+    MORE_DATA,
+    SHORT_LE_MAX,
+    WRONG_LE,
+    Sw,
+    channel,
+    is_chained,
+    is_proprietary,
+    is_secured,
+)
+
+_SW_BYTES: Final = 2
+_FORBIDDEN: Final = limits.BULK_PACKET - limits.CCID_HEADER
+_WRONG_LENGTH: Final = Sw.WRONG_LENGTH.to_bytes(_SW_BYTES, "big")
+
+GET_RESPONSE: Final = 0xC0
+SEND_REMAINING: Final = 0xA5
+"""What Yubico's OATH application takes instead of GET RESPONSE, and so what its guests answer 61xx with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Give this command to the card."""
+
+    command: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Give this answer to the guest."""
+
+    response: bytes = field(repr=False)
+
+
+Step = Ask | Give
+
+
+def is_forbidden(length: int) -> bool:
+    """An answer of `length` bytes that must not reach usb-ccid: 54, 118, 182, 246."""
+    return length % limits.BULK_PACKET == _FORBIDDEN
+
+
+class TpduAdapter:
+    """One guest and one card. Each `command` is followed by as many `answer` as it takes until a Give comes."""
+
+    def __init__(self, transmission: Transmission) -> None:
+        self._completes = transmission is Transmission.T1
+        self._stash = b""
+        self._channel = 0
+        self._completed = b""
+
+    def command(self, untrusted_command: bytes) -> Step:
+        """A command of the guest: Ask the card, or Give what we hold."""
+        if len(untrusted_command) < HEADER_BYTES:
+            return Give(_WRONG_LENGTH)
+        if self._stash:
+            if self._fetches(untrusted_command):
+                return Give(self._part(_expected(untrusted_command)))
+            self._stash = b""
+        self._channel = channel(untrusted_command[0])
+        if self._completes and lacks_le(untrusted_command):
+            self._completed = untrusted_command
+            return Ask(untrusted_command + b"\0")
+        return Ask(untrusted_command)
+
+    def answer(self, response: bytes) -> Step:
+        """The card's answer (at least 2 bytes) to the last Ask."""
+        if self._completed:
+            command, self._completed = self._completed, b""
+            if response[:-1] == bytes((WRONG_LE,)):
+                return Ask(command + response[-1:])
+            if response == _WRONG_LENGTH:
+                return Ask(command)
+        if len(response) <= limits.R_APDU_MAX and not is_forbidden(len(response)):
+            return Give(response)
+        self._stash = response
+        return Give(self._part(SHORT_LE_MAX))
+
+    def drop(self) -> None:
+        """The last Ask failed: nothing is held for the guest."""
+        self._stash = self._completed = b""
+
+    def _fetches(self, command: bytes) -> bool:
+        """GET RESPONSE for the command whose answer we hold."""
+        cla, ins, p1, p2 = command[:HEADER_BYTES]
+        return (
+            ins in (GET_RESPONSE, SEND_REMAINING)
+            and not p1 | p2
+            and channel(cla) == self._channel
+            and len(command) in _NO_DATA_LENGTHS
+        )
+
+    def _part(self, expected: int) -> bytes:
+        """At most `expected` (1 or more) bytes of what we hold; the card's own status word with the last of them."""
+        held = len(self._stash) - _SW_BYTES
+        count = min(held, expected, limits.R_APDU_MAX - _SW_BYTES)
+        if is_forbidden(count + _SW_BYTES):
+            count -= 1
+        if count == held:
+            response, self._stash = self._stash, b""
+            return response
+        part, self._stash = self._stash[:count], self._stash[count:]
+        rest = held - count
+        return part + bytes((MORE_DATA, rest if rest < SHORT_LE_MAX else 0))
+
+
+_NO_DATA_LENGTHS: Final = frozenset({4, 5, 7})
+"""Bytes of a command without data: case 1, 2S and 2E."""
+
+
+def _expected(command: bytes) -> int:
+    """Le of a command without data, 1 to 65,536; a T=0 guest that gives none takes 256."""
+    if len(command) == 7:
+        return int.from_bytes(command[5:], "big") or 1 << 16
+    return command[4] or SHORT_LE_MAX if len(command) == 5 else SHORT_LE_MAX
+
+
+_ANSWERS_DATA: Final = frozenset(
+    {
+        0x33,  # COMPARE
+        0x46,  # GENERATE ASYMMETRIC KEY PAIR
+        0x47,
+        0x82,  # MUTUAL AUTHENTICATE; EXTERNAL AUTHENTICATE has the same INS and may say 6700
+        0x86,  # GENERAL AUTHENTICATE
+        0x87,
+        0x88,  # INTERNAL AUTHENTICATE
+        0xA0,  # SEARCH BINARY
+        0xA1,
+        0xA2,  # SEARCH RECORD
+        0xB1,  # READ BINARY with an offset data object
+        0xB3,  # READ RECORD with an offset data object
+        0xC2,  # ENVELOPE
+        0xC3,
+        0xCA,  # GET DATA
+        0xCB,
+    }
+)
+"""Instructions that may answer data to data (ISO 7816-4 and 7816-8), apart from the two that P1 and P2 decide."""
+
+_SELECT: Final = 0xA4
+_NO_FCI: Final = 0x0C
+_PERFORM_SECURITY_OPERATION: Final = 0x2A
+
+
+def lacks_le(command: bytes) -> bool:
+    """A short command with data and without Le (case 3S) that by ISO 7816-4 answers data.
+
+    T=0 has no place for Le behind data, so its guests strip it; a T=1 card may then keep its answer to itself. A
+    proprietary class has instructions of its own, and in a chain only the last command answers.
+    """
+    if len(command) <= 5 or len(command) != 5 + command[4]:
+        return False
+    cla, ins, p1, p2 = command[:HEADER_BYTES]
+    if is_proprietary(cla) or is_chained(cla):
+        return False
+    if is_secured(cla):
+        return True
+    if ins == _SELECT:
+        return p2 & _NO_FCI != _NO_FCI
+    return ins in _ANSWERS_DATA or (ins == _PERFORM_SECURITY_OPERATION and p1 != 0)
