@@ -1,0 +1,19 @@
+"""The command `virtcard`: this module holds only the way in, so that `virtcard --version` loads nothing else."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line (`sys.argv` when None) and return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words == ["--version"]:
+        from virtcard.version import VERSION
+
+        print(f"virtcard {VERSION}")
+        return 0
+    from virtcard.cli.run import run, tell_briefly
+
+    sys.excepthook = tell_briefly
+    return run(words)

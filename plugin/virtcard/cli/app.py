@@ -1,0 +1,62 @@
+"""The tree of verbs. A verb's module is loaded when it is used or when help lists it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from virtcard.cli.options import Choice, choose_bus
+from virtcard.version import VERSION
+
+VERBS = {
+    "list": "virtcard.cli.list",
+    "info": "virtcard.cli.info",
+    "readers": "virtcard.cli.readers",
+    "enable": "virtcard.cli.enable",
+    "disable": "virtcard.cli.disable",
+    "insert": "virtcard.cli.insert",
+    "eject": "virtcard.cli.eject",
+    "watch": "virtcard.cli.watch",
+    "status": "virtcard.cli.status",
+    "doctor": "virtcard.cli.local.doctor.verb",
+    "connect": "virtcard.cli.local.connect",
+    "inject-xml": "virtcard.cli.local.inject",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module (its `verb`) on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Every verb, in the order of a day's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb of that name, or None."""
+        module = VERBS.get(cmd_name)
+        if module is None:
+            return None
+        verb = import_module(module).verb
+        return verb if isinstance(verb, click.Command) else None
+
+
+EPILOG = """\b
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not authorized, 4 not found,
+5 denied by policy, 6 timeout."""
+
+
+@click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="virtcard %(version)s")
+@click.option("-c", "--connect", "uri", metavar="URI", help="qemu:///system or qemu:///session, as for virsh.")
+@click.option("--system", "place", flag_value="system", help="Speak to the system's virtcardd (default).")
+@click.option("--session", "place", flag_value="session", help="Speak to your own virtcardd, for qemu:///session.")
+@click.pass_context
+def app(ctx: click.Context, uri: str | None, place: str | None) -> None:
+    """Smart cards for virtual machines, without taking them from the host.
+
+    A VM is named by its name, its UUID or its id. Without --connect, --system or --session, the variables
+    VIRSH_DEFAULT_CONNECT_URI and LIBVIRT_DEFAULT_URI are followed as virsh does.
+    """
+    if ctx.obj is None:
+        ctx.obj = Choice(lambda: choose_bus(uri, place))

@@ -1,0 +1,68 @@
+"""`virtcard info VM`: everything about one domain."""
+
+from __future__ import annotations
+
+import click
+
+from virtcard.cli.door import Door
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import fields, say_json, warn
+from virtcard.cli.shapes import Bridge, Info, bridges, domain, finding
+from virtcard.names import DOMAIN
+
+
+@click.command("info")
+@click.argument("vm")
+@click.option("--json", "as_json", is_flag=True, help="The domain, its bridges and findings as JSON.")
+@click.pass_obj
+def verb(choice: Choice, vm: str, as_json: bool) -> None:
+    """Show one domain: its virtual reader, its card, its bridge, and what would keep it from starting."""
+    with choice.open() as client:
+        found = look(client, vm)
+    if as_json:
+        say_json(found)
+    else:
+        _show(found)
+
+
+def look(client: Door, vm: str) -> Info:
+    """All that is known of a domain."""
+    path = client.find_domain(vm)
+    shape = domain(client.properties(path, DOMAIN))
+    mine = [each for each in bridges(client.objects()) if each["domain"] == shape["uuid"]]
+    (findings,) = client.call(path, DOMAIN, "Check", "a{sv}", ({},))
+    return Info(**shape, bridges=mine, findings=[finding(each) for each in findings])
+
+
+def _show(found: Info) -> None:
+    fields(
+        [
+            ("Id", "-" if found["id"] is None else str(found["id"])),
+            ("Name", found["name"]),
+            ("UUID", found["uuid"]),
+            ("State", found["state"]),
+            ("Persistent", _yes(found["persistent"])),
+            ("Enabled", _yes(found["enabled"])),
+            ("Running with reader", _yes(found["live"])),
+            ("Reader", found["reader"]),
+            ("Other smart card", found["foreign"] or "-"),
+            ("Wish", found["wish"] or "-"),
+            ("Card", found["card"] or "-"),
+            *(pair for bridge in found["bridges"] for pair in _bridge(bridge)),
+            *([("Last error", found["last_error"])] if found["last_error"] else []),
+        ]
+    )
+    for each in found["findings"]:
+        warn(each["message"], each["hint"])
+
+
+def _bridge(bridge: Bridge) -> list[tuple[str, str]]:
+    pairs = [
+        ("Bridge", f"{bridge['state']}, {bridge['source'] or 'no card'}, {bridge['apdus']} APDUs"),
+        ("Endpoint", bridge["endpoint"]),
+    ]
+    return [*pairs, ("Bridge error", bridge["last_error"])] if bridge["last_error"] else pairs
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

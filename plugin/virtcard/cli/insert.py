@@ -1,0 +1,27 @@
+"""`virtcard insert VM [SOURCE]`: put a card in the virtual reader."""
+
+from __future__ import annotations
+
+import click
+
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import say
+from virtcard.limits import CALL_PATIENCE
+from virtcard.names import BRIDGE, DOMAIN
+
+
+@click.command("insert")
+@click.argument("vm")
+@click.argument("source", default="")
+@click.option("--config", is_flag=True, help="Also write it into the domain's metadata, for every start from now on.")
+@click.pass_obj
+def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
+    """Put a card in the virtual reader of a running domain.
+
+    SOURCE is reader:GLOB, the card in a host reader whose name matches. Without it, the only card that fits is taken.
+    """
+    with choice.open() as client:
+        body = (source, {"config": config})
+        (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
+        card = client.properties(bridge, BRIDGE)["Source"]
+    say(f"{card or source} is in domain '{vm}'.")

@@ -1,0 +1,31 @@
+"""`virtcard list`: the domains and their virtual readers."""
+
+from __future__ import annotations
+
+import click
+
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import say_json, table
+from virtcard.cli.shapes import Domain, domains
+
+TITLES = ("Id", "Name", "State", "Reader", "Card")
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A list of domains as JSON.")
+@click.pass_obj
+def verb(choice: Choice, as_json: bool) -> None:
+    """List every domain, running or not, with its virtual reader and card."""
+    with choice.open() as client:
+        found = domains(client.objects())
+    if as_json:
+        say_json(found)
+    else:
+        table(TITLES, [row(each) for each in found])
+
+
+def row(domain: Domain) -> tuple[str, ...]:
+    """One line; "-" means none, as in `virsh list`."""
+    number = "-" if domain["id"] is None else str(domain["id"])
+    reader = f"{domain['reader']} ({domain['foreign']})" if domain["foreign"] else domain["reader"]
+    return (number, domain["name"], domain["state"], reader, domain["card"] or "-")

@@ -1,0 +1,64 @@
+"""libvirt and QEMU."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+
+from virtcard.cli.local.doctor.check import Outcome, Situation, error, ok, warning
+from virtcard.errors import NotAuthorized, VirtcardError
+
+DEVICES = ("usb-ccid", "ccid-card-passthru")
+QEMU_PATIENCE = 20.0
+"""Seconds for QEMU to print its list of devices; it takes half a second."""
+
+
+def check_libvirt(situation: Situation) -> Outcome:
+    """libvirt answers at the URI that belongs to the bus."""
+    from virtcard.domain.libvirt import Hypervisor
+
+    hypervisor = Hypervisor(situation.uri, lambda _: None)
+    try:
+        hypervisor.open()
+        count = len(hypervisor.domain_uuids())
+    except NotAuthorized as failure:
+        return warning(f"You may not ask libvirt yourself: {failure.message}", "Run 'virtcard doctor' as root.")
+    except VirtcardError as failure:
+        return error(failure.message, failure.hint or "Start libvirtd or virtqemud.")
+    finally:
+        hypervisor.close()
+    return ok(f"libvirt answers at {situation.uri} and knows {count} domain{'' if count == 1 else 's'}.")
+
+
+def check_qemu(situation: Situation) -> Outcome:
+    """QEMU has the two devices of a virtual reader."""
+    binary = find_qemu(situation)
+    if binary is None:
+        return error("No QEMU for this machine is installed.", "Install qemu-system-x86 or qemu-kvm.")
+    try:
+        missing = [device for device in DEVICES if device not in devices(binary)]
+    except (OSError, subprocess.SubprocessError) as failure:
+        return error(f"{binary} does not tell its devices ({type(failure).__name__}).", f"Run '{binary} -device help'.")
+    if missing:
+        return error(
+            f"{binary} lacks {' and '.join(missing)}.", "Install qemu-device-usb-smartcard, or a QEMU built with it."
+        )
+    return ok(f"{binary} has {' and '.join(DEVICES)}.")
+
+
+def find_qemu(situation: Situation) -> str | None:
+    """The emulator of this machine's own architecture, where Debian and where Fedora keep it."""
+    path = situation.environment.get("PATH", "/usr/bin:/bin")
+    found = shutil.which(f"qemu-system-{platform.machine()}", path=path)
+    kvm = situation.path("/usr/libexec/qemu-kvm")
+    return found or (str(kvm) if kvm.exists() else None)
+
+
+def devices(binary: str) -> set[str]:
+    """Every device name in `-device help`."""
+    done = subprocess.run(
+        [binary, "-device", "help"], check=True, capture_output=True, text=True, timeout=QEMU_PATIENCE
+    )
+    return set(re.findall(r'^name "([^"]+)"', done.stdout, re.MULTILINE))

@@ -1,0 +1,66 @@
+"""`virtcard doctor`: every check in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import click
+
+from virtcard.cli.local.doctor import confinement, daemon, hypervisor, pcsc, sockets, versions
+from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import say, say_json
+
+CHECKS: dict[str, Check] = {
+    "daemon": daemon.check_daemon,
+    "libvirt": hypervisor.check_libvirt,
+    "qemu": hypervisor.check_qemu,
+    "pcscd": pcsc.check_pcscd,
+    "polkit": pcsc.check_polkit,
+    "socket-directory": sockets.check_folder,
+    "stale-sockets": sockets.check_stale,
+    "python": versions.check_python,
+    "dbus-next": versions.check_dbus_next,
+    "pyscard": versions.check_pyscard,
+    "apparmor": confinement.check_apparmor,
+    "selinux": confinement.check_selinux,
+}
+
+
+class Report(TypedDict):
+    """One check in JSON: `check` is a stable word, `result` "ok", "warning" or "error"."""
+
+    check: str
+    result: str
+    message: str
+    hint: str
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="A list of checks as JSON.")
+@click.pass_obj
+def verb(choice: Choice, as_json: bool) -> int:
+    """Look for whatever would keep virtcard from working on this machine."""
+    outcomes = examine(Situation(choice, choice.bus), CHECKS)
+    if as_json:
+        say_json([_report(name, outcome) for name, outcome in outcomes.items()])
+    else:
+        _show(outcomes.values())
+    return int(any(outcome.result is Result.ERROR for outcome in outcomes.values()))
+
+
+def examine(situation: Situation, checks: dict[str, Check]) -> dict[str, Outcome]:
+    """Run all checks; none depends on another."""
+    return {name: check(situation) for name, check in checks.items()}
+
+
+def _report(name: str, outcome: Outcome) -> Report:
+    return Report(check=name, result=outcome.result.value, message=outcome.message, hint=outcome.hint)
+
+
+def _show(outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        say(f"{outcome.result.value:<8} {outcome.message}")
+        if outcome.hint:
+            say(f"{'':<8} hint: {outcome.hint}")

@@ -1,0 +1,74 @@
+"""From arguments to an exit code: one way for every ending, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+import click
+
+from virtcard.cli.app import app
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import complain
+from virtcard.errors import VirtcardError
+
+FAILURE = 1
+USAGE = 2
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+BROKEN_PIPE = 141
+"""128 + SIGPIPE, as a shell reports it."""
+TRACEBACK_VARIABLE = "VIRTCARD_TRACEBACK"
+
+
+def run(words: list[str], choice: Choice | None = None) -> int:
+    """Run one command line; `choice` is where a test's own virtcardd stands."""
+    try:
+        return _invoke(words, choice)
+    except VirtcardError as error:
+        complain(error.message, error.hint)
+        return error.exit_code
+    except click.UsageError as error:
+        complain(error.format_message(), f"See '{_path(error)} --help'.")
+        return USAGE
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return BROKEN_PIPE
+
+
+def _invoke(words: list[str], choice: Choice | None) -> int:
+    try:
+        with app.make_context("virtcard", words, obj=choice) as context:
+            code = app.invoke(context)
+    except click.exceptions.Exit as ending:
+        code = ending.exit_code
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _path(error: click.UsageError) -> str:
+    return error.ctx.command_path if error.ctx else "virtcard"
+
+
+def _silence() -> None:
+    """Nobody reads any more: what Python flushes at its end goes nowhere, instead of complaining a second time."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def tell_briefly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What nobody foresaw: one sentence, and the whole story on request."""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        sys.__excepthook__(kind, error, trace)
+        return
+    complain(
+        f"Something went wrong inside virtcard ({kind.__name__}).",
+        f"Run it again with {TRACEBACK_VARIABLE}=1 in the environment, and report what it prints.",
+    )

@@ -1,0 +1,42 @@
+"""`virtcard watch`: changes as they come."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import say, say_json_line
+from virtcard.cli.shapes import Change, change
+
+
+@click.command("watch")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so many seconds.")
+@click.pass_obj
+def verb(choice: Choice, as_json: bool, timeout: float | None) -> None:
+    """Print every change of domains, readers and bridges until Ctrl-C."""
+    with choice.open() as client:
+        for event in client.events(timeout):
+            shape = change(event.kind, event.path, event.interface, event.properties)
+            if as_json:
+                say_json_line(shape)
+            else:
+                _show(shape)
+
+
+def _show(shape: Change) -> None:
+    values = " ".join(f"{name}={_word(value)}" for name, value in shape["properties"].items())
+    name = shape["path"].rpartition("/")[2].replace("_", "-")
+    say(f"{shape['type']} {name} {shape['event']} {values}".rstrip().replace("\n", " "))
+    sys.stdout.flush()
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(str(each) for each in value) or "-"
+    text = "-" if value in (None, "") else str(value)
+    return f"'{text}'" if " " in text else text

@@ -1,0 +1,126 @@
+"""How a command ends: exit codes, sentences on stderr, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from helpers.door import FakeDoor, changed
+from virtcard.cli.app import VERBS
+from virtcard.cli.run import run
+from virtcard.errors import (
+    Disconnected,
+    InvalidArgument,
+    NotAuthorized,
+    PolicyDenied,
+    TimedOut,
+    VirtcardError,
+)
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Disconnected("x"), 1),
+        (InvalidArgument("x"), 2),
+        (NotAuthorized("x"), 3),
+        (PolicyDenied("x"), 5),
+        (TimedOut("x"), 6),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(error: VirtcardError, code: int) -> None:
+    assert run(["enable", "win11"], FakeDoor(answers={"Enable": error}).choice()) == code
+
+
+def test_an_unknown_domain_is_exit_code_4_with_a_hint(capsys: Capture) -> None:
+    assert run(["info", "nobody"], FakeDoor().choice()) == 4
+    assert capsys.readouterr().err == "virtcard: There is no domain 'nobody'.\nhint: See 'virtcard list'.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["enabel", "win11"], ["enable"], ["enable", "win11", "--on-existing", "maybe"], ["list", "extra"], ["--colour"]],
+)
+def test_a_wrong_command_line_is_exit_code_2_with_a_pointer_to_help(words: list[str], capsys: Capture) -> None:
+    assert run(words, FakeDoor().choice()) == 2
+    sentence, hint = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("virtcard: ")
+    assert hint.startswith("hint: See 'virtcard")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
+    assert run([verb, "--help"]) == 0
+    assert f"virtcard {verb}" in capsys.readouterr().out
+
+
+def test_help_lists_every_verb_and_every_exit_code(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {verb} " in printed for verb in VERBS)
+    assert "5 denied by policy" in printed
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    door = FakeDoor()
+    monkeypatch.setattr(door, "events", _raise(KeyboardInterrupt))
+    assert run(["watch"], door.choice()) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_pipe_is_quiet() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    child = _child("run(['list'], FakeDoor().choice())", stdout=writer)
+    os.close(writer)
+    _, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (128 + signal.SIGPIPE, b"")
+
+
+def test_a_bug_of_ours_is_a_sentence_and_not_a_traceback() -> None:
+    _, errors = (child := _child("main(['list'])", before=BREAK)).communicate(timeout=20)
+    assert child.returncode == 1
+    assert errors.decode().splitlines()[0] == "virtcard: Something went wrong inside virtcard (ZeroDivisionError)."
+    assert b"Traceback" not in errors
+
+
+def test_a_bug_of_ours_shows_its_traceback_on_request() -> None:
+    child = _child("main(['list'])", before=BREAK, VIRTCARD_TRACEBACK="1")
+    _, errors = child.communicate(timeout=20)
+    assert b"Traceback" in errors
+
+
+def test_disable_all_reports_success_as_0() -> None:
+    assert run(["disable", "--all"], FakeDoor(answers={"Disable": changed()}).choice()) == 0
+
+
+BREAK = "import virtcard.cli.options as o; o.Choice.open = lambda self: 1 / 0"
+
+
+def _raise(kind: type[BaseException]) -> Callable[..., None]:
+    def raising(*_: object) -> None:
+        raise kind
+
+    return raising
+
+
+def _child(call: str, *, before: str = "", stdout: int = subprocess.DEVNULL, **more: str) -> subprocess.Popen[bytes]:
+    program = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
+from helpers.door import FakeDoor
+from virtcard.cli import main
+from virtcard.cli.run import run
+{before}
+sys.exit({call})
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **more}
+    )

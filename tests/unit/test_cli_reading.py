@@ -1,0 +1,185 @@
+"""list, info, readers, status and watch: what they print, and the JSON that scripts rely on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from helpers.door import ATR, FEDORA, WIN11, FakeDoor, Happened
+from virtcard.cli.run import run
+from virtcard.names import DOMAIN, READER, domain_path, reader_path
+
+Capture = pytest.CaptureFixture[str]
+
+WIN11_SHAPE: dict[str, Any] = {
+    "name": "win11",
+    "uuid": str(WIN11),
+    "id": 3,
+    "state": "running",
+    "persistent": True,
+    "enabled": True,
+    "live": True,
+    "reader": "present",
+    "wish": "reader:Yubico*",
+    "card": "reader:Yubico*",
+    "foreign": "",
+    "last_error": "",
+}
+BRIDGE_SHAPE = {
+    "domain": str(WIN11),
+    "slot": 0,
+    "source": "reader:Yubico*",
+    "endpoint": f"unix:///run/virtcard/vm/{WIN11}.sock",
+    "state": "inserted",
+    "since": 1_700_000_000_000_000,
+    "apdus": 12,
+    "last_error": "",
+}
+
+
+def as_json(capsys: Capture, *words: str, door: FakeDoor | None = None) -> Any:
+    assert run([*words, "--json"], (door or FakeDoor()).choice()) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_list_shows_running_domains_first(capsys: Capture) -> None:
+    assert run(["list"], FakeDoor().choice()) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Id  Name    State     Reader              Card",
+        "3   win11   running   present             reader:Yubico*",
+        "-   fedora  shut off  foreign (spicevmc)  -",
+    ]
+
+
+def test_list_json_has_every_domain_in_its_documented_shape(capsys: Capture) -> None:
+    first, second = as_json(capsys, "list")
+    assert first == WIN11_SHAPE
+    assert second["name"] == "fedora"
+    assert second["uuid"] == str(FEDORA)
+    assert second["id"] is None
+
+
+def test_list_of_nothing_is_an_empty_json_list(capsys: Capture) -> None:
+    assert as_json(capsys, "list", door=FakeDoor(world={})) == []
+
+
+def test_a_name_with_control_characters_cannot_drive_the_terminal(capsys: Capture) -> None:
+    door = FakeDoor()
+    door.world[domain_path(FEDORA)][DOMAIN]["Name"] = "\x1b[2Jboo\n"
+    run(["list"], door.choice())
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\\x1b[2Jboo" in printed
+
+
+@pytest.mark.parametrize("name", ["win11", str(WIN11), "3"])
+def test_info_takes_name_uuid_or_id(name: str, capsys: Capture) -> None:
+    found = as_json(capsys, "info", name)
+    assert found == {**WIN11_SHAPE, "bridges": [BRIDGE_SHAPE], "findings": []}
+
+
+def test_info_tells_what_would_keep_the_domain_from_starting(capsys: Capture) -> None:
+    found = {"severity": "error", "code": "usb-ehci-only", "message": "Only EHCI is there.", "hint": "Add qemu-xhci."}
+    door = FakeDoor(answers={"Check": [[found]]})
+    assert as_json(capsys, "info", "fedora", door=door)["findings"] == [found]
+    assert run(["info", "fedora"], door.choice()) == 0
+    assert capsys.readouterr().err == "warning: Only EHCI is there.\nhint: Add qemu-xhci.\n"
+
+
+def test_info_prints_fields_as_virsh_does(capsys: Capture) -> None:
+    assert run(["info", "win11"], FakeDoor().choice()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Name:                 win11" in lines
+    assert "Bridge:               inserted, reader:Yubico*, 12 APDUs" in lines
+
+
+def test_info_shows_last_errors_only_when_there_are_some(capsys: Capture) -> None:
+    door = FakeDoor()
+    run(["info", "win11"], door.choice())
+    assert "error" not in capsys.readouterr().out
+    door.world[domain_path(WIN11)][DOMAIN]["LastError"] = "The card was pulled."
+    run(["info", "win11"], door.choice())
+    assert "Last error:           The card was pulled." in capsys.readouterr().out
+
+
+def test_readers_json_has_the_atr_as_hex_and_domains_as_uuids(capsys: Capture) -> None:
+    assert as_json(capsys, "readers") == [
+        {
+            "number": 0,
+            "name": "Yubico YubiKey CCID 00 00",
+            "present": True,
+            "atr": ATR.hex().upper(),
+            "domains": [str(WIN11)],
+        }
+    ]
+
+
+def test_readers_names_the_domains_that_use_them(capsys: Capture) -> None:
+    assert run(["readers"], FakeDoor().choice()) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[-1] == "win11"
+
+
+def test_status_json_counts_what_there_is(capsys: Capture) -> None:
+    assert as_json(capsys, "status") == {
+        "version": "0.1.0",
+        "uri": "qemu:///system",
+        "libvirt": "connected",
+        "pcsc": "connected",
+        "instance": "system",
+        "domains": 2,
+        "enabled": 1,
+        "readers": 1,
+        "bridges": 1,
+    }
+
+
+def test_status_reads_as_sentences(capsys: Capture) -> None:
+    assert run(["status"], FakeDoor().choice()) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "virtcardd:  0.1.0 (system)",
+        "libvirt:    connected (qemu:///system)",
+        "pcscd:      connected",
+    ]
+
+
+def test_watch_json_is_one_object_per_line_with_the_names_of_the_shapes(capsys: Capture) -> None:
+    door = FakeDoor(
+        happened=[
+            Happened("changed", domain_path(WIN11), DOMAIN, {"Id": -1, "LastError": "", "Reader": "absent"}),
+            Happened("added", reader_path(1), READER, {"Atr": ATR, "Domains": [domain_path(WIN11)]}),
+            Happened("removed", reader_path(1), READER, {}),
+        ]
+    )
+    assert run(["watch", "--json"], door.choice()) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        {
+            "event": "changed",
+            "type": "domain",
+            "path": domain_path(WIN11),
+            "properties": {"id": None, "last_error": "", "reader": "absent"},
+        },
+        {
+            "event": "added",
+            "type": "reader",
+            "path": reader_path(1),
+            "properties": {"atr": ATR.hex().upper(), "domains": [str(WIN11)]},
+        },
+        {"event": "removed", "type": "reader", "path": reader_path(1), "properties": {}},
+    ]
+
+
+def test_watch_prints_one_line_per_change(capsys: Capture) -> None:
+    changed = {"State": "shut off", "Live": False, "Card": ""}
+    door = FakeDoor(happened=[Happened("changed", domain_path(WIN11), DOMAIN, changed)])
+    assert run(["watch"], door.choice()) == 0
+    assert capsys.readouterr().out == f"domain {WIN11} changed state='shut off' live=no card=-\n"
+
+
+def test_every_verb_leaves_the_bus_when_it_is_done() -> None:
+    for words in (["list"], ["info", "win11"], ["readers"], ["status"], ["watch"]):
+        door = FakeDoor()
+        assert run(words, door.choice()) == 0
+        assert door.closed
