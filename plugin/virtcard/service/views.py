@@ -7,19 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from virtcard.domain.finding import Finding
-
-
-class VirtualReader(StrEnum):
-    """Where a domain's virtual reader stands: configuration against the running machine."""
-
-    ABSENT = "absent"
-    PRESENT = "present"
-    PENDING_POWER_CYCLE = "pending-power-cycle"
-    """The configuration changed, and takes effect after the domain is fully powered off."""
-    FOREIGN = "foreign"
-    """A smart card device that is not ours is there (SPICE, host)."""
-    CONFLICT = "conflict"
-    """Somebody keeps undoing our change."""
+from virtcard.domain.state import VirtualReader as VirtualReader  # noqa: PLC0414 (a word of the views too)
 
 
 class BridgeState(StrEnum):

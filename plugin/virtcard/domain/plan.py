@@ -1,0 +1,209 @@
+"""Enable and disable as a change of the domain XML: XML in, XML out, and the rest of it untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+from lxml import etree
+
+from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
+from virtcard.domain.finding import Finding
+from virtcard.domain.model import CcidAddress, DomainModel, Smartcard, ccid_elements, read_model, smartcard_elements
+from virtcard.domain.render import Devices, Renderer
+from virtcard.domain.saved import Saved, read_saved, saved_element
+from virtcard.domain.xmlfile import Document, parse, verbatim
+from virtcard.names import socket_name
+
+_HEAD = ("name", "uuid", "genid", "title", "description")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the XML shall become. Without a change `xml` is the text that was given, to the byte."""
+
+    xml: str
+    changed: bool
+    findings: tuple[Finding, ...] = ()
+
+
+def plan_enable(
+    xml: str, socket_path: str, *, on_existing: OnExisting | str = OnExisting.KEEP, renderer: Renderer
+) -> Plan:
+    """Give the domain a virtual reader on `socket_path`; nothing changes when it has it already.
+
+    Findings say when another smart card device was kept (warning) or forbids it (error). InvalidXml, or Failed for a
+    broken template.
+    """
+    document = Document(xml)
+    model = read_model(document.root)
+    findings = existing_findings(model, on_existing_of(on_existing))
+    if findings or any(is_right(card, socket_path) for card in model.smartcards):
+        return Plan(xml, changed=False, findings=findings)
+    devices = renderer.devices(socket_path)
+    saved = _put_reader(document, model, devices)
+    if saved is not None:
+        _put_saved(document, saved, renderer)
+    return _changed(document)
+
+
+def plan_disable(xml: str) -> Plan:
+    """Take our virtual reader away, and put back what it replaced, at the same place. Also a clone's."""
+    document = Document(xml)
+    model = read_model(document.root)
+    memory = saved_element(document.root)
+    saved = read_saved(document, memory)
+    pairs = zip(smartcard_elements(document.root), model.smartcards, strict=True)
+    ours = [element for element, card in pairs if card.owner is not None]
+    if ours:
+        _take_reader(document, ours, saved, model)
+    if memory is not None:
+        _remove(document, [memory], created="metadata" in saved.absent)
+    return _changed(document) if document.changed else Plan(xml, changed=False)
+
+
+def inject(
+    xml: str,
+    socket_dir: str,
+    *,
+    on_existing: OnExisting | str = OnExisting.KEEP,
+    renderer: Renderer,
+    new_uuid: Callable[[], UUID] = uuid4,
+) -> Plan:
+    """`plan_enable` for a domain that is not defined yet; one without a UUID gets one, since the socket needs it."""
+    model = read_model(parse(xml))
+    uuid = model.uuid or new_uuid()
+    named = xml if model.uuid is not None else _with_uuid(xml, uuid)
+    plan = plan_enable(
+        named, f"{socket_dir.rstrip('/')}/{socket_name(uuid)}", on_existing=on_existing, renderer=renderer
+    )
+    return plan if plan.changed else Plan(xml, changed=False, findings=plan.findings)
+
+
+def is_right(card: Smartcard, socket_path: str) -> bool:
+    """The device is our reader on this socket, as libvirt takes it: with no address or 0/0, and no alias."""
+    mine = card.owner is not None and card.path == socket_path
+    return mine and not card.alias and card.address in (None, CcidAddress(0, 0))
+
+
+def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Saved | None:
+    """Edit the devices; what must be remembered, or None when an older memory still holds (our own, rewritten)."""
+    before = _controller_0(document.root, model)
+    if not model.smartcards:
+        return _append(document, devices, before)
+    (card,) = smartcard_elements(document.root)
+    document.replace(card, devices.smartcard)
+    if before is None:
+        document.insert_after(card, devices.controller)
+    if model.smartcards[0].owner is not None:
+        return None
+    return Saved(document.source(card), _source(document, before))
+
+
+def _append(document: Document, devices: Devices, before: etree._Element | None) -> Saved:
+    pieces = [devices.smartcard] if before is not None else [devices.controller, devices.smartcard]
+    parent = document.root.find("./devices")
+    if parent is not None:
+        document.append(parent, *pieces)
+        return Saved(controller=_source(document, before))
+    document.append(document.root, _nest("<devices>", pieces, "</devices>"))
+    return Saved(absent=frozenset({"devices"}))
+
+
+def _put_saved(document: Document, saved: Saved, renderer: Renderer) -> None:
+    """Write the memory; one that was left over from an earlier enable is overwritten."""
+    root = document.root
+    old = saved_element(root)
+    if old is not None:
+        _overwrite(document, old, saved, renderer)
+    elif saved.needed and (parent := root.find("./metadata")) is not None:
+        document.append(parent, _memory(saved, renderer))
+    elif saved.needed:
+        piece = _memory(replace(saved, absent=saved.absent | {"metadata"}), renderer)
+        _add_to_head(document, _nest("<metadata>", [piece], "</metadata>"))
+
+
+def _overwrite(document: Document, old: etree._Element, saved: Saved, renderer: Renderer) -> None:
+    created = read_saved(document, old).absent & {"metadata"}
+    if saved.needed:
+        document.replace(old, _memory(replace(saved, absent=saved.absent | created), renderer))
+    else:
+        _remove(document, [old], created=bool(created))
+
+
+def _memory(saved: Saved, renderer: Renderer) -> str:
+    """The element of the memory, in which the remembered elements keep their own line breaks."""
+    piece = renderer.saved(saved)
+    for element in filter(None, (saved.smartcard, saved.controller)):
+        piece = piece.replace(element, verbatim(element))
+    return piece
+
+
+def _take_reader(document: Document, ours: list[etree._Element], saved: Saved, model: DomainModel) -> None:
+    """Edit the devices: ours out, the remembered one in. With a foreign device beside ours its controller stays."""
+    controller = _controller_0(document.root, model)
+    gone = list(ours)
+    if model.foreign is None and saved.smartcard:
+        document.replace(gone.pop(0), verbatim(saved.smartcard))
+    if model.foreign is None and controller is not None and not saved.controller:
+        gone.append(controller)
+    if controller is None and saved.controller:
+        document.insert_after(ours[0], verbatim(saved.controller))
+    _remove(document, gone, created="devices" in saved.absent)
+
+
+def _remove(document: Document, elements: list[etree._Element], *, created: bool) -> None:
+    """Remove elements, and their parent when we had created it and nothing else is in it now."""
+    parent = elements[0].getparent() if elements else None
+    if created and parent is not None and _holds_only(parent, elements):
+        document.remove(parent)
+        return
+    for element in elements:
+        document.remove(element)
+
+
+def _holds_only(parent: etree._Element, elements: list[etree._Element]) -> bool:
+    texts = [parent.text, *(child.tail for child in parent)]
+    return all(child in elements for child in parent) and not any(text and text.strip() for text in texts)
+
+
+def _controller_0(root: etree._Element, model: DomainModel) -> etree._Element | None:
+    """The CCID controller that a card in slot 0 of controller 0 sits on."""
+    pairs = zip(ccid_elements(root), model.ccid_controllers, strict=True)
+    return next((element for element, controller in pairs if controller.index == 0), None)
+
+
+def _source(document: Document, element: etree._Element | None) -> str:
+    return "" if element is None else document.source(element)
+
+
+def _nest(start: str, pieces: list[str], end: str) -> str:
+    lines = [f"  {line}" for piece in pieces for line in piece.split("\n")]
+    return "\n".join([start, *lines, end])
+
+
+def _add_to_head(document: Document, piece: str) -> None:
+    """Where libvirt writes it: behind name, UUID, title and description."""
+    head = [element for element in document.root if element.tag in _HEAD]
+    if head:
+        document.insert_after(head[-1], piece)
+    else:
+        document.append(document.root, piece)
+
+
+def _with_uuid(xml: str, uuid: UUID) -> str:
+    document = Document(xml)
+    element = f"<uuid>{uuid}</uuid>"
+    empty = document.root.find("./uuid")
+    if empty is not None:
+        document.replace(empty, element)
+    else:
+        _add_to_head(document, element)
+    return document.result()
+
+
+def _changed(document: Document) -> Plan:
+    text = document.result()
+    read_model(parse(text))
+    return Plan(text, changed=True)

@@ -1,0 +1,145 @@
+"""What libvirt lets anybody define and QEMU refuses at the next start, found before the XML is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
+from virtcard.domain.finding import Finding, Severity
+from virtcard.domain.model import CcidAddress, DomainModel
+from virtcard.limits import UNIX_PATH_MAX
+
+_QEMU_TYPES: Final = ("qemu", "kvm", "hvf", "test")
+_EHCI_ONLY: Final = ("ehci", "ich9-ehci1")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What only the host knows. `passthru_supported` is None when QEMU could not be asked."""
+
+    socket_path: str
+    socket_dir_exists: bool = True
+    passthru_supported: bool | None = None
+    path_users: tuple[str, ...] = ()
+    """Names of other domains whose XML, inactive or live, holds the socket path."""
+    persistent: bool = True
+    managed_save: bool = False
+
+
+def check(
+    model: DomainModel, host: HostFacts, *, on_existing: OnExisting | str = OnExisting.KEEP
+) -> tuple[Finding, ...]:
+    """All that would keep the domain from starting with a virtual reader, and what is good to know. Errors first."""
+    found = [
+        *_domain(model, host),
+        *existing_findings(model, on_existing_of(on_existing)),
+        *_address(model),
+        *_usb(model),
+        *_socket(host),
+    ]
+    return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
+
+
+def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Those that forbid the change."""
+    return tuple(finding for finding in findings if finding.severity is Severity.ERROR)
+
+
+def _domain(model: DomainModel, host: HostFacts) -> Iterator[Finding]:
+    if model.type not in _QEMU_TYPES:
+        yield _error(
+            "domain-type",
+            f"The domain is of type '{model.type}'; only QEMU has virtual smart card readers.",
+            "Use a domain of type kvm or qemu.",
+        )
+    if host.passthru_supported is False:
+        emulator = model.emulator or "The domain's QEMU"
+        yield _error(
+            "qemu-without-ccid",
+            f"{emulator} has no ccid-card-passthru device.",
+            "Install QEMU's USB smart card module (Fedora: qemu-device-usb-smartcard; Debian: qemu-system-common).",
+        )
+    if not host.persistent:
+        yield _error(
+            "transient",
+            "The domain is transient: libvirt would make it persistent if it were redefined.",
+            "Start it from XML that has gone through virtcard inject-xml.",
+        )
+    if host.managed_save:
+        yield Finding(
+            Severity.WARNING,
+            "managed-save",
+            "The domain has a saved state, which it will be restored from without the change.",
+            "The change takes effect after virsh managedsave-remove, or after the next full power off.",
+        )
+
+
+def _address(model: DomainModel) -> Iterator[Finding]:
+    """QEMU's usb-ccid has one slot, and libvirt allows one card (qemu_validate.c): ours is written to 0/0."""
+    kept = model.foreign
+    if kept is not None and kept.address not in (None, CcidAddress(0, 0)):
+        yield _error(
+            "smartcard-address",
+            "The domain's smart card device is not in slot 0 of CCID controller 0, the only place libvirt takes.",
+            "Correct its <address type='ccid' controller='0' slot='0'/> with virsh edit.",
+        )
+
+
+def _usb(model: DomainModel) -> Iterator[Finding]:
+    models = [controller.model for controller in model.usb_controllers]
+    if "none" in models:
+        yield _error(
+            "usb-none",
+            "USB is switched off in the domain (<controller type='usb' model='none'/>).",
+            "Give it a USB controller, for example <controller type='usb' model='qemu-xhci'/>.",
+        )
+        return
+    buses = _high_speed_only(model)
+    if buses and _bus(model) in buses:
+        yield _error(
+            "usb-ehci-only",
+            f"USB bus {_bus(model)} of the domain is EHCI alone, which takes no full-speed device like a reader.",
+            "Use <controller type='usb' model='qemu-xhci'/>, or add the EHCI controller's UHCI companions.",
+        )
+
+
+def _high_speed_only(model: DomainModel) -> frozenset[int]:
+    """USB buses whose every controller is EHCI; a companion shares the index of its EHCI controller."""
+    slow = {controller.index for controller in model.usb_controllers if controller.model not in _EHCI_ONLY}
+    return frozenset(controller.index for controller in model.usb_controllers) - slow
+
+
+def _bus(model: DomainModel) -> int:
+    """The bus the reader is or will be on: libvirt gives a device the first bus with a free port, at any speed."""
+    said = next((controller.bus for controller in model.ccid_controllers if controller.index == 0), None)
+    return min(controller.index for controller in model.usb_controllers) if said is None else said
+
+
+def _socket(host: HostFacts) -> Iterator[Finding]:
+    directory = os.path.dirname(host.socket_path)
+    if not host.socket_dir_exists:
+        yield _error(
+            "socket-dir-missing",
+            f"The directory {directory} does not exist, so QEMU could not listen there.",
+            "Run systemd-tmpfiles --create virtcard.conf, or restart virtcardd.",
+        )
+    length = len(os.fsencode(host.socket_path))
+    if length > UNIX_PATH_MAX:
+        yield _error(
+            "socket-path-long",
+            f"The socket path is {length} bytes long; Linux takes {UNIX_PATH_MAX}.",
+            "Use a shorter socket directory.",
+        )
+    if host.path_users:
+        yield _error(
+            "socket-path-used",
+            f"The socket {host.socket_path} is used by {', '.join(host.path_users)} too; the second start steals it.",
+            "Disable the virtual reader there, and enable it again: each domain has a socket of its own.",
+        )
+
+
+def _error(code: str, message: str, hint: str) -> Finding:
+    return Finding(Severity.ERROR, code, message, hint)
