@@ -14,7 +14,7 @@ from virtcard import limits
 from virtcard.bridge.effects import Effect, Send, StartTimer, StopTimer, Timer, Transmit
 from virtcard.bridge.tpdu import Give, TpduAdapter
 from virtcard.card.base import Transmission
-from virtcard.errors import PeerError
+from virtcard.errors import LocalError
 from virtcard.wire.vscard import ErrorCode, MessageType, encode, encode_error
 
 _START: Final = StartTimer(Timer.TRANSMIT, limits.TRANSMIT_PATIENCE)
@@ -37,12 +37,17 @@ class Exchange:
         self.ticket: int | None = None
         """What the card works on now."""
 
+    @property
+    def full(self) -> bool:
+        """No further APDU may come before one is answered."""
+        return len(self._waiting) >= limits.APDU_QUEUE_MAX
+
     def command(self, untrusted_command: bytes) -> list[Effect]:
-        """An APDU of the guest. PeerError when it sends on and on without waiting for answers."""
+        """An APDU of the guest; it waits while the card has another."""
         if self.ticket is None:
             return self._begin(untrusted_command)
-        if len(self._waiting) >= limits.APDU_QUEUE_MAX:
-            raise PeerError("QEMU sends APDUs without waiting for their answers.")
+        if self.full:
+            raise LocalError("an APDU for a full queue")
         self._waiting.append(untrusted_command)
         return []
 

@@ -11,18 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from virtcard import limits
+from virtcard.bridge.complete import lacks_le
 from virtcard.card.base import Transmission
-from virtcard.wire.apdu import (
-    HEADER_BYTES,
-    MORE_DATA,
-    SHORT_LE_MAX,
-    WRONG_LE,
-    Sw,
-    channel,
-    is_chained,
-    is_proprietary,
-    is_secured,
-)
+from virtcard.wire.apdu import HEADER_BYTES, LE_MAX, MORE_DATA, SHORT_LE_MAX, WRONG_LE, Sw, channel
 
 _SW_BYTES: Final = 2
 _FORBIDDEN: Final = limits.BULK_PACKET - limits.CCID_HEADER
@@ -82,7 +73,7 @@ class TpduAdapter:
         """The card's answer (at least 2 bytes) to the last Ask."""
         if self._completed:
             command, self._completed = self._completed, b""
-            if response[:-1] == bytes((WRONG_LE,)):
+            if len(response) == _SW_BYTES and response[0] == WRONG_LE:
                 return Ask(command + response[-1:])
             if response == _WRONG_LENGTH:
                 return Ask(command)
@@ -126,50 +117,5 @@ _NO_DATA_LENGTHS: Final = frozenset({4, 5, 7})
 def _expected(command: bytes) -> int:
     """Le of a command without data, 1 to 65,536; a T=0 guest that gives none takes 256."""
     if len(command) == 7:
-        return int.from_bytes(command[5:], "big") or 1 << 16
+        return int.from_bytes(command[5:], "big") or LE_MAX
     return command[4] or SHORT_LE_MAX if len(command) == 5 else SHORT_LE_MAX
-
-
-_ANSWERS_DATA: Final = frozenset(
-    {
-        0x33,  # COMPARE
-        0x46,  # GENERATE ASYMMETRIC KEY PAIR
-        0x47,
-        0x82,  # MUTUAL AUTHENTICATE; EXTERNAL AUTHENTICATE has the same INS and may say 6700
-        0x86,  # GENERAL AUTHENTICATE
-        0x87,
-        0x88,  # INTERNAL AUTHENTICATE
-        0xA0,  # SEARCH BINARY
-        0xA1,
-        0xA2,  # SEARCH RECORD
-        0xB1,  # READ BINARY with an offset data object
-        0xB3,  # READ RECORD with an offset data object
-        0xC2,  # ENVELOPE
-        0xC3,
-        0xCA,  # GET DATA
-        0xCB,
-    }
-)
-"""Instructions that may answer data to data (ISO 7816-4 and 7816-8), apart from the two that P1 and P2 decide."""
-
-_SELECT: Final = 0xA4
-_NO_FCI: Final = 0x0C
-_PERFORM_SECURITY_OPERATION: Final = 0x2A
-
-
-def lacks_le(command: bytes) -> bool:
-    """A short command with data and without Le (case 3S) that by ISO 7816-4 answers data.
-
-    T=0 has no place for Le behind data, so its guests strip it; a T=1 card may then keep its answer to itself. A
-    proprietary class has instructions of its own, and in a chain only the last command answers.
-    """
-    if len(command) <= 5 or len(command) != 5 + command[4]:
-        return False
-    cla, ins, p1, p2 = command[:HEADER_BYTES]
-    if is_proprietary(cla) or is_chained(cla):
-        return False
-    if is_secured(cla):
-        return True
-    if ins == _SELECT:
-        return p2 & _NO_FCI != _NO_FCI
-    return ins in _ANSWERS_DATA or (ins == _PERFORM_SECURITY_OPERATION and p1 != 0)

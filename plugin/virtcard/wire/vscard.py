@@ -114,7 +114,8 @@ class Decoder:
     """A byte stream into messages, however it was cut. Holds at most one message and one `feed`."""
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = bytearray()
+        self._needed = 0
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes.
@@ -123,18 +124,23 @@ class Decoder:
         stream is lost then, with whatever else `data` held.
         """
         if self._pending:
-            data = self._pending + data
+            self._pending += data
+            if len(self._pending) < self._needed:
+                return []
+            data = bytes(self._pending)
+            self._pending.clear()
         messages = []
         start, end = 0, len(data)
-        while end - start >= HEADER_BYTES:
+        while (stop := start + HEADER_BYTES) <= end:
             number, reader_id, untrusted_length = _HEADER.unpack_from(data, start)
             if untrusted_length > limits.VSCARD_PAYLOAD_MAX:
                 raise Malformed("a VSCard message announces more bytes than any can have")
-            stop = start + HEADER_BYTES + untrusted_length
+            payload, stop = stop, stop + untrusted_length
             if stop > end:
                 break
-            kind = _TYPES.get(number) or MessageType(number)
-            messages.append(Message(kind, reader_id, data[start + HEADER_BYTES : stop]))
+            messages.append(Message(_TYPES.get(number) or MessageType(number), reader_id, data[payload:stop]))
             start = stop
-        self._pending = data[start:]
+        if start < end:
+            self._pending += data[start:]
+            self._needed = stop - start
         return messages
