@@ -10,10 +10,19 @@ from lxml import etree
 
 from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
 from virtcard.domain.finding import Finding
-from virtcard.domain.model import CcidAddress, DomainModel, Smartcard, ccid_elements, read_model, smartcard_elements
+from virtcard.domain.model import (
+    CcidAddress,
+    DomainModel,
+    Smartcard,
+    ccid_elements,
+    read_model,
+    smartcard_elements,
+    socket_owner,
+)
 from virtcard.domain.render import Devices, Renderer
 from virtcard.domain.saved import Saved, read_saved, saved_element
 from virtcard.domain.xmlfile import Document, parse, verbatim
+from virtcard.errors import InvalidArgument
 from virtcard.names import socket_name
 
 _HEAD = ("name", "uuid", "genid", "title", "description")
@@ -33,11 +42,12 @@ def plan_enable(
 ) -> Plan:
     """Give the domain a virtual reader on `socket_path`; nothing changes when it has it already.
 
-    Findings say when another smart card device was kept (warning) or forbids it (error). InvalidXml, or Failed for a
-    broken template.
+    Findings say when another smart card device was kept (warning) or forbids it (error). InvalidXml, Failed for a
+    broken template, InvalidArgument for a path by which disable would not know the reader as this domain's.
     """
     document = Document(xml)
     model = read_model(document.root)
+    _check_path(socket_path, model)
     findings = existing_findings(model, on_existing_of(on_existing))
     if findings or any(is_right(card, socket_path) for card in model.smartcards):
         return Plan(xml, changed=False, findings=findings)
@@ -85,6 +95,15 @@ def is_right(card: Smartcard, socket_path: str) -> bool:
     """The device is our reader on this socket, as libvirt takes it: with no address or 0/0, and no alias."""
     mine = card.owner is not None and card.path == socket_path
     return mine and not card.alias and card.address in (None, CcidAddress(0, 0))
+
+
+def _check_path(socket_path: str, model: DomainModel) -> None:
+    owner = socket_owner(socket_path)
+    if owner is None or model.uuid not in (None, owner):
+        raise InvalidArgument(
+            f"{socket_path} is not a virtcard socket path of this domain.",
+            hint="It must be UUID.sock in a directory called virtcard or virtcard/vm.",
+        )
 
 
 def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Saved | None:
