@@ -1,0 +1,202 @@
+"""The card in a host reader: raw APDUs through PC/SC, shared with the host's programs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from virtcard.card.base import CardListener, Transmission
+from virtcard.card.reader import (
+    CARD_GONE,
+    READER_GONE,
+    SERVICE_GONE,
+    Context,
+    Disposition,
+    Handle,
+    PcscError,
+    Result,
+)
+from virtcard.card.reader_contexts import ReaderContexts
+from virtcard.card.reader_watcher import ReaderEvent, ReaderWatcher, card_events
+from virtcard.errors import CardAbsent, CardError, CardWasReset, ReaderGone
+
+
+class ReaderCard:
+    """A Card over SCardConnect: shared, with T=0 or T=1 as the card likes.
+
+    It stays with the reader of that name: after CardAbsent or ReaderGone, `power_on` takes what is there then.
+    """
+
+    def __init__(self, reader: str, contexts: ReaderContexts, watcher: ReaderWatcher) -> None:
+        self.reader = reader
+        self._contexts = contexts
+        self._watcher = watcher
+        self._context: Context | None = None
+        self._handle: Handle | None = None
+        self._transmission = Transmission.T0
+        self._heard: _Events | None = None
+
+    def __repr__(self) -> str:
+        return f"ReaderCard({self.reader!r})"
+
+    @property
+    def transmission(self) -> Transmission:
+        """The protocol in use since the last `power_on`."""
+        return self._transmission
+
+    def power_on(self) -> bytes:
+        """Take the card, reset it and return its ATR; blocks while a host program holds a transaction."""
+        try:
+            return self._start()
+        except PcscError as failure:
+            if failure.code not in SERVICE_GONE:
+                raise self._failed(failure) from None
+            self._failed(failure)
+        try:
+            return self._start()  # pcscd ended while nobody looked, and is perhaps back: one try with a new context
+        except PcscError as failure:
+            raise self._failed(failure) from None
+
+    def transmit(self, command: bytes) -> bytes:
+        """Send one command, 4 to 65,544 bytes. After CardWasReset the card is ours again, and knows nobody."""
+        try:
+            return self._powered().transmit(command)
+        except PcscError as failure:
+            raise self._failed(failure) from None
+
+    def reset(self) -> bytes:
+        """Reset the card and return its ATR."""
+        return self.power_on()
+
+    def power_off(self) -> None:
+        """Reset the card and let go of it."""
+        # RESET, not LEAVE: a PIN that a guest verified must not serve a host program. Not UNPOWER either: those who
+        # share the card would find it dead instead of reset.
+        self._let_go(Disposition.RESET)
+
+    def listen(self, listener: CardListener | None) -> None:
+        """Report insertions and removals as the watcher sees them.
+
+        INSERTED may come after a `power_on` that already found the card, and REMOVED after a CardAbsent.
+        """
+        if self._heard is not None:
+            self._heard.end()
+        self._heard = None if listener is None else _Events(self.reader, self._watcher, listener)
+
+    def begin(self) -> None:
+        """Start a PC/SC transaction: host programs wait. Blocks while one of them holds its own."""
+        try:
+            self._powered().begin()
+        except PcscError as failure:
+            raise self._failed(failure) from None
+
+    def end(self, *, reset: bool) -> None:
+        """End the transaction; with `reset`, so that no PIN stays verified for the next one."""
+        try:
+            self._powered().end(Disposition.RESET if reset else Disposition.LEAVE)
+        except PcscError as failure:
+            raise self._failed(failure) from None
+
+    def _start(self) -> bytes:
+        if self._handle is None:
+            self._context = self._contexts.acquire(self.reader)
+            self._handle = self._context.connect(self.reader)
+        # On purpose also after a fresh connect: whoever used the card before us may have left a PIN verified.
+        self._handle.reconnect(Disposition.RESET)
+        self._transmission = self._handle.transmission
+        return self._handle.atr()
+
+    def _powered(self) -> Handle:
+        if self._handle is None:
+            raise _absent(self.reader)
+        return self._handle
+
+    def _failed(self, failure: PcscError) -> CardError:
+        """Put ourselves in order after a failure, and say it in our words."""
+        code = failure.code
+        if code in SERVICE_GONE:
+            return self._lost_service()
+        if code in READER_GONE:
+            self._let_go(Disposition.LEAVE)  # there is no card to reset
+            return ReaderGone(f'The reader "{self.reader}" is gone.', hint="Plug it in again.")
+        if code in CARD_GONE:
+            # LEAVE: ours is out, and a card that may have come meanwhile was never touched by us.
+            self._let_go(Disposition.LEAVE)
+            return _absent(self.reader)
+        if code in (Result.RESET_CARD, Result.UNPOWERED_CARD):
+            return self._was_reset(code)
+        return _broken(self.reader, code)
+
+    def _was_reset(self, code: int) -> CardError:
+        if self._handle is None:
+            return _absent(self.reader)
+        try:
+            # LEAVE: somebody reset it already and may be at work with it. A card without power comes up by RESET only.
+            self._handle.reconnect(Disposition.LEAVE if code == Result.RESET_CARD else Disposition.RESET)
+        except PcscError as failure:
+            if failure.code in (Result.RESET_CARD, Result.UNPOWERED_CARD):
+                return _broken(self.reader, failure.code)
+            return self._failed(failure)
+        self._transmission = self._handle.transmission
+        return CardWasReset(
+            f'Another program reset the card in "{self.reader}".', hint="Log in to the card again in the machine."
+        )
+
+    def _lost_service(self) -> ReaderGone:
+        if self._context is not None:
+            self._contexts.discard(self.reader, self._context)
+        self._let_go(Disposition.LEAVE)  # pcscd is not there to reset the card; it powers it up anew when it comes
+        return ReaderGone("The PC/SC service (pcscd) went away.", hint="Start it: systemctl start pcscd.socket")
+
+    def _let_go(self, disposition: Disposition) -> None:
+        handle, self._handle = self._handle, None
+        context, self._context = self._context, None
+        if handle is not None:
+            handle.disconnect(disposition)
+        if context is not None:
+            self._contexts.release(self.reader, context)
+
+
+class _Events:
+    """Tells one listener of the card in one reader."""
+
+    def __init__(self, reader: str, watcher: ReaderWatcher, listener: CardListener) -> None:
+        self._reader = reader
+        self._watcher = watcher
+        self._listener = listener
+        self._ended = threading.Event()
+        watcher.subscribe(self._hear)
+
+    def end(self) -> None:
+        """Tell nobody any more."""
+        self._ended.set()
+        self._watcher.unsubscribe(self._hear)
+
+    def _hear(self, event: ReaderEvent) -> None:
+        for card_event in card_events(event, self._reader):
+            if not self._ended.is_set():
+                self._listener(card_event)
+
+
+def _absent(reader: str) -> CardAbsent:
+    return CardAbsent(f'There is no card in "{reader}".', hint="Insert one.")
+
+
+def _broken(reader: str, code: int) -> CardError:
+    if code not in _SENTENCES:
+        return CardError(
+            f'The card in "{reader}" failed (PC/SC 0x{code:08X}).', hint="Take it out and put it in again."
+        )
+    sentence, hint = _SENTENCES[code]
+    return CardError(sentence.format(reader=reader), hint=hint)
+
+
+_SENTENCES: Final[dict[int, tuple[str, str]]] = {
+    Result.UNRESPONSIVE_CARD: ('The card in "{reader}" does not answer.', "Is it the right way round?"),
+    Result.SHARING_VIOLATION: ('Another program holds the card in "{reader}" for itself.', "End that program."),
+    Result.PROTO_MISMATCH: ('Another program uses the card in "{reader}" with another protocol.', "End that program."),
+    Result.SECURITY_VIOLATION: (
+        'The PC/SC service (pcscd) keeps the card in "{reader}" from us.',
+        "Allow org.debian.pcsc-lite.access_card in polkit.",
+    ),
+}

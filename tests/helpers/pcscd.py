@@ -1,0 +1,159 @@
+"""A pcscd of our own with two vpcd readers, whatever pcscd the machine may run.
+
+pcscd writes /run/pcscd/pcscd.pid and looks for /run/pcscd/pcscd.comm: both belong to the machine's own instance. So
+ours gets its socket the way systemd hands it over (LISTEN_FDS), below a temporary directory, and a mount namespace
+with an empty /run/pcscd. Clients find it through PCSCLITE_CSOCK_NAME, which libpcsclite reads once per process: all
+instances of one test process share one socket path, one after the other.
+
+vpcd listens on every address (vpcd.c, opensock: INADDR_ANY); its other mode, connecting out, ends pcscd with SIGABRT
+when nobody listens. The ports are private ones, picked anew for every instance.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+READERS: Final = ("Virtual PCD 00 00", "Virtual PCD 00 01")
+DRIVER: Final = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
+PATIENCE: Final = 10.0
+"""Seconds that pcscd gets to start or to end; it takes about 20 ms."""
+
+_EXEC: Final = (
+    'mount -t tmpfs tmpfs /run/pcscd && LISTEN_PID=$$ exec /usr/sbin/pcscd --foreground --info --config "$CONF"'
+)
+
+
+def _socket_path() -> Path:
+    directory = tempfile.mkdtemp(prefix="pcscd-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return Path(directory) / "pcscd.comm"
+
+
+SOCKET: Final = _socket_path()
+"""The one socket of this process."""
+
+os.environ["PCSCLITE_CSOCK_NAME"] = str(SOCKET)
+
+
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait for a condition, polling it every 5 ms."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not so after {patience} s: {what}")
+        time.sleep(0.005)
+
+
+class Pcscd:
+    """A running pcscd; a context manager. `port` is slot 0's, the next one is slot 1's."""
+
+    def __init__(self, path: Path = SOCKET) -> None:
+        self.path = path
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log = path.with_suffix(".log")
+        self._config = path.with_suffix(".conf")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a client process of its own."""
+        return {**os.environ, "PCSCLITE_CSOCK_NAME": str(self.path)}
+
+    @property
+    def log(self) -> str:
+        """What pcscd wrote since its last start."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        """Start it and return when it serves both readers."""
+        for _ in range(10):
+            self.port = self.port if self.port and _free(self.port) else _free_pair()
+            self._spawn()
+            if self._ready():
+                return
+            self.stop()
+        raise AssertionError(f"pcscd does not start:\n{self.log}")
+
+    def stop(self) -> None:
+        """End it by its pid and take the socket away, as if the package was removed."""
+        self.path.unlink(missing_ok=True)
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+        self.process = None
+
+    def restart(self) -> None:
+        """Stop and start again: on the same ports, with the same socket path."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        if error is not None:
+            print(self.log)
+
+    def _spawn(self) -> None:
+        self._config.write_text(
+            f'FRIENDLYNAME "Virtual PCD"\nDEVICENAME /dev/null:{self.port:#x}\n'
+            f"LIBPATH {DRIVER}\nCHANNELID {self.port:#x}\n"
+        )
+        if os.geteuid() == 0:
+            Path("/run/pcscd").mkdir(exist_ok=True)
+        namespace = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+        self.path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener, self._log.open("wb") as log:
+            listener.bind(str(self.path))
+            listener.listen(64)
+            self.process = subprocess.Popen(
+                # The shell moves the socket to descriptor 3, where sd_listen_fds() looks for it.
+                ["unshare", *namespace, "sh", "-c", f"exec 3<&{listener.fileno()}; {_EXEC}"],
+                pass_fds=[listener.fileno()],
+                env={**os.environ, "LISTEN_FDS": "1", "CONF": str(self._config)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _ready(self) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while self.process is not None and self.process.poll() is None and time.monotonic() < deadline:
+            if "daemon ready" in self.log:
+                return "Could not initialize" not in self.log
+            time.sleep(0.005)
+        return False
+
+
+def _free_pair() -> int:
+    """Two free ports in a row, below the range that the kernel hands out for outgoing connections."""
+    while True:
+        port = random.randrange(20_000, 32_000, 2)
+        if _free(port):
+            return port
+
+
+def _free(port: int) -> bool:
+    try:
+        for one in (port, port + 1):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("0.0.0.0", one))
+    except OSError:
+        return False
+    return True
