@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from dbus_next.constants import PropertyAccess
 from dbus_next.service import ServiceInterface
 from dbus_next.signature import Variant
 
+V = TypeVar("V")
 
-class Shown(ServiceInterface):
-    """An exported interface whose properties are read from a view."""
+
+class Shown(ServiceInterface, Generic[V]):
+    """An exported interface whose properties are read from a view, which is replaced when it changes."""
 
     silent: ClassVar[frozenset[str]] = frozenset()
     """Properties that change too often to be announced (EmitsChangedSignal=false)."""
+
+    def __init__(self, name: str, view: V) -> None:
+        super().__init__(name)
+        self.view = view
 
     def details(self, member: str, arguments: list[Any]) -> dict[str, str]:  # noqa: ARG002
         """What polkit rules may look at for a call of `member`."""

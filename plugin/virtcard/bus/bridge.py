@@ -1,0 +1,52 @@
+"""org.virtcard1.Bridge, one object for each running bridge."""
+
+from typing import ClassVar
+
+from dbus_next.constants import PropertyAccess
+from dbus_next.service import dbus_property
+
+from virtcard.bus.shown import Shown
+from virtcard.bus.values import text
+from virtcard.names import BRIDGE, domain_path
+from virtcard.service.views import BridgeView
+
+
+class BridgeInterface(Shown[BridgeView]):
+    """The link between one virtual reader and one card."""
+
+    silent: ClassVar[frozenset[str]] = frozenset({"Apdus"})
+
+    def __init__(self, view: BridgeView) -> None:
+        super().__init__(BRIDGE, view)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Domain(self) -> "o":
+        return domain_path(self.view.uuid)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Slot(self) -> "u":
+        return self.view.slot
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Source(self) -> "s":
+        return text(self.view.source)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Endpoint(self) -> "s":
+        return text(self.view.endpoint)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def State(self) -> "s":
+        return self.view.state.value
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Since(self) -> "t":
+        return self.view.since
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Apdus(self) -> "t":
+        return self.view.apdus
+
+    @dbus_property(access=PropertyAccess.READ)
+    def LastError(self) -> "s":
+        return text(self.view.last_error)

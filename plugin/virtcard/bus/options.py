@@ -1,0 +1,50 @@
+"""The `a{sv} options` of our methods: known keys with the right types, or InvalidArgument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dbus_next.signature import Variant
+
+from virtcard.errors import InvalidArgument
+from virtcard.service.api import EnableOptions
+
+ON_EXISTING: Final = ("keep", "replace", "fail")
+
+_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b"}
+
+
+def enable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
+    """Options of Enable: `dry-run` b, `on-existing` s."""
+    given = _checked(untrusted_options, "dry-run", "on-existing")
+    on_existing = given.get("on-existing", EnableOptions().on_existing)
+    if on_existing not in ON_EXISTING:
+        raise InvalidArgument(
+            "The option 'on-existing' has no such value.", hint=f"It takes one of {', '.join(ON_EXISTING)}."
+        )
+    return EnableOptions(given.get("dry-run", False), on_existing)
+
+
+def disable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
+    """Options of Disable: `dry-run` b."""
+    return EnableOptions(dry_run=_checked(untrusted_options, "dry-run").get("dry-run", False))
+
+
+def config_option(untrusted_options: Mapping[str, Variant]) -> bool:
+    """Options of Insert and Eject: `config` b."""
+    return bool(_checked(untrusted_options, "config").get("config", False))
+
+
+def no_options(untrusted_options: Mapping[str, Variant]) -> None:
+    """For a method that takes none yet."""
+    _checked(untrusted_options)
+
+
+def _checked(untrusted_options: Mapping[str, Variant], *known: str) -> dict[str, Any]:
+    for key, value in untrusted_options.items():
+        if key not in known:
+            raise InvalidArgument("There is no such option.", hint=f"Known here: {', '.join(known) or 'none'}.")
+        if value.signature != _TYPES[key]:
+            raise InvalidArgument(f"The option '{key}' has the wrong type.", hint=f"It is a '{_TYPES[key]}'.")
+    return {key: value.value for key, value in untrusted_options.items()}
