@@ -46,7 +46,7 @@ class ErrorCode(IntEnum):
 
 
 FROM_RPC: Final = 7
-"""VIR_FROM_RPC: the client's own end of the connection failed; the daemon's errors keep their own domain."""
+"""VIR_FROM_RPC: a socket between libvirt's parts failed, ours to the daemon or the daemon's to virtlogd."""
 
 TEXT_MAX: Final = 1000
 """Characters of libvirt's text that we pass on: QEMU's whole stderr may be in it."""
@@ -95,12 +95,17 @@ _MEANING: Final[dict[int, tuple[type[VirtcardError], str, str]]] = {
 _OTHER: Final = (LibvirtFailed, "libvirt failed", "")
 
 
-def failure(code: int, domain: int, text: str) -> VirtcardError:
-    """Our error for libvirt's `code` (virErrorNumber) from `domain` (virErrorDomain) with its `text`."""
-    kind, sentence, hint = _AWAY if domain == FROM_RPC else _MEANING.get(code, _OTHER)
+def failure(code: int, text: str) -> VirtcardError:
+    """Our error for libvirt's `code` (virErrorNumber) with its `text`, over a connection that still stands."""
+    kind, sentence, hint = _MEANING.get(code, _OTHER)
     if code == ErrorCode.NO_DOMAIN:
         return kind(f"{sentence}.", hint=hint)
     return kind(f"{sentence}: {one_line(code, text)}", hint=hint)
+
+
+def lost(code: int, text: str) -> Disconnected:
+    """Our error for a call over a connection that is gone now."""
+    return Disconnected(f"The connection to libvirt is gone: {one_line(code, text)}", hint=_AWAY[2])
 
 
 def open_failure(uri: str, code: int, domain: int, text: str) -> VirtcardError:

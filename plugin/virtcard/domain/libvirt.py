@@ -16,7 +16,7 @@ from uuid import UUID
 import libvirt
 
 from virtcard.domain.events import EventKind, HypervisorEvent
-from virtcard.domain.failure import ErrorCode, failure, open_failure
+from virtcard.domain.failure import ErrorCode, failure, lost, open_failure
 from virtcard.domain.probe import BARE, WITH_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
 from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
@@ -68,20 +68,16 @@ def ensure_event_loop() -> None:
 
 
 def our_error(error: libvirt.libvirtError) -> VirtcardError:
-    """The error of the tree for one of libvirt's."""
-    return failure(*_facts(error))
+    """The error of the tree for one of libvirt's, when the connection still stands."""
+    return failure(_code(error), _text(error))
 
 
-def _facts(error: libvirt.libvirtError) -> tuple[int, int, str]:
-    return error.get_error_code() or 0, error.get_error_domain() or 0, error.get_error_message() or str(error)
+def _code(error: libvirt.libvirtError) -> int:
+    return error.get_error_code() or 0
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        raise our_error(error) from error
+def _text(error: libvirt.libvirtError) -> str:
+    return error.get_error_message() or str(error)
 
 
 class Hypervisor:
@@ -111,7 +107,8 @@ class Hypervisor:
             self._register(self._connection)
         except libvirt.libvirtError as error:
             self.close()
-            raise open_failure(self.uri, *_facts(error)) from error
+            domain = error.get_error_domain() or 0
+            raise open_failure(self.uri, _code(error), domain, _text(error)) from error
 
     def close(self) -> None:
         """Close the connection, without a CLOSED event. Domains go on."""
@@ -129,18 +126,18 @@ class Hypervisor:
 
     def domain_uuids(self) -> list[UUID]:
         """All domains, running or not."""
-        with _translated():
+        with self._translated():
             return [_uuid(domain) for domain in self._open_connection().listAllDomains(0)]
 
     def record(self, uuid: UUID) -> DomainRecord:
         """One domain as it is now; NoSuchDomain."""
-        with _translated():
+        with self._translated():
             return _read(self._domain(uuid))
 
     def records(self) -> list[DomainRecord]:
         """All domains; one that vanishes meanwhile is left out."""
         found = []
-        with _translated():
+        with self._translated():
             for domain in self._open_connection().listAllDomains(0):
                 with _vanishing():
                     found.append(_read(domain))
@@ -155,9 +152,9 @@ class Hypervisor:
         try:
             connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         except libvirt.libvirtError as error:
-            if error.get_error_code() != ErrorCode.XML_INVALID_SCHEMA or not self._was_invalid_before(xml):
-                raise our_error(error) from error
-            with _translated():
+            if _code(error) != ErrorCode.XML_INVALID_SCHEMA or not self._was_invalid_before(xml):
+                raise self._error(error) from error
+            with self._translated():
                 connection.defineXMLFlags(xml, 0)
 
     def set_metadata(self, uuid: UUID, xml: str | None, *, uri: str, key: str, live: bool, config: bool) -> None:
@@ -166,7 +163,7 @@ class Hypervisor:
         `live` needs a running domain and `config` a persistent one, else DomainStateError; neither means
         whatever there is now. Malformed `xml` is InvalidXml."""
         flags = live * libvirt.VIR_DOMAIN_AFFECT_LIVE | config * libvirt.VIR_DOMAIN_AFFECT_CONFIG
-        with _translated():
+        with self._translated():
             self._domain(uuid).setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, key, uri, flags)
 
     def passthru_supported(self) -> bool | None:
@@ -180,18 +177,17 @@ class Hypervisor:
 
     def _native(self, xml: str) -> int | None:
         """libvirt's error code for `xml` as a command line, None when it works; Disconnected."""
-        connection = self._open_connection()
         try:
-            connection.domainXMLToNative("qemu-argv", xml, 0)
+            self._open_connection().domainXMLToNative("qemu-argv", xml, 0)
         except libvirt.libvirtError as error:
-            if isinstance(ours := our_error(error), Disconnected):
+            if isinstance(ours := self._error(error), Disconnected):
                 raise ours from error
-            return int(error.get_error_code() or 0)
+            return _code(error)
         return None
 
     def _was_invalid_before(self, xml: str) -> bool:
         """Whether `xml` is that of a domain that exists, and what is ours in it follows the schema."""
-        with suppress(InvalidXml, ValueError, NoSuchDomain), _translated():
+        with suppress(InvalidXml, ValueError, NoSuchDomain), self._translated():
             self._domain(UUID(uuid_of(xml)))
             return not self._schema_refuses(schema_probe(xml))
         return False
@@ -200,8 +196,23 @@ class Hypervisor:
         try:
             self._open_connection().defineXMLFlags(probe, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         except libvirt.libvirtError as error:
-            return bool(error.get_error_code() == ErrorCode.XML_INVALID_SCHEMA)
+            return _code(error) == ErrorCode.XML_INVALID_SCHEMA
         return False
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: libvirt.libvirtError) -> VirtcardError:
+        """A daemon passes on the errors of its own lost sockets (virtlogd), so the connection itself is asked."""
+        connection = self._connection
+        with suppress(libvirt.libvirtError):
+            if connection is not None and connection.isAlive():
+                return our_error(error)
+        return lost(_code(error), _text(error))
 
     def _open_connection(self) -> libvirt.virConnect:
         if self._connection is None or not self._alive:
@@ -212,7 +223,7 @@ class Hypervisor:
         try:
             return self._open_connection().lookupByUUID(uuid.bytes)
         except libvirt.libvirtError as error:
-            if error.get_error_code() != ErrorCode.NO_DOMAIN:
+            if _code(error) != ErrorCode.NO_DOMAIN:
                 raise
             raise NoSuchDomain(
                 f"No domain has the UUID {uuid}.", hint="`virsh list --all` shows all domains."
@@ -257,7 +268,7 @@ def _vanishing() -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as error:
-        if error.get_error_code() != ErrorCode.NO_DOMAIN:
+        if _code(error) != ErrorCode.NO_DOMAIN:
             raise
 
 
