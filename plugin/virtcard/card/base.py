@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum, StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Transmission(IntEnum):
@@ -48,6 +48,14 @@ class Card(Protocol):
 
     def listen(self, listener: CardListener | None) -> None:
         """Report card events to `listener` (from any thread), or to nobody."""
+
+
+@runtime_checkable
+class InReader(Protocol):
+    """A card that sits in a host reader, and knows in which."""
+
+    reader: str
+    """The PC/SC name of the reader."""
 
 
 class Source(Protocol):

@@ -40,10 +40,11 @@ class Service(Protocol):
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
         """Take the virtual reader away and put back what it replaced."""
 
-    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int]:
+    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int] | None:
         """Put a card in the reader; "" takes the only card that fits. Returns the bridge's key when it is in.
 
-        `config` also writes the wish into the domain's metadata, so that every start inserts it."""
+        `config` also writes the wish into the domain's metadata, so that every start inserts it; for a domain that is
+        off that is all, and there is no bridge to return."""
 
     async def eject(self, uuid: UUID, *, config: bool) -> None:
         """Take the card out; `config` also removes the wish."""

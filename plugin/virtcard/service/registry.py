@@ -26,6 +26,10 @@ class Shelf(Generic[K, V]):
         """Call `listener` for every change from now on."""
         self._listeners.append(listener)
 
+    def unlisten(self, listener: Listener[K, V]) -> None:
+        """Stop calling `listener`."""
+        self._listeners.remove(listener)
+
     def get(self, key: K) -> V | None:
         """The view of `key`, or None."""
         return self._views.get(key)
@@ -52,7 +56,7 @@ class Shelf(Generic[K, V]):
             self._tell(key, old, None)
 
     def _tell(self, key: K, old: V | None, new: V | None) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener(key, old, new)
 
 

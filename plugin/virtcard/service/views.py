@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from uuid import UUID
 
+from virtcard.bridge.status import BridgeState as BridgeState  # noqa: PLC0414 (a word of the views too)
 from virtcard.domain.finding import Finding
 from virtcard.domain.state import VirtualReader as VirtualReader  # noqa: PLC0414 (a word of the views too)
-
-
-class BridgeState(StrEnum):
-    """Where a bridge stands."""
-
-    CONNECTING = "connecting"
-    GREETING = "greeting"
-    EMPTY = "empty"
-    INSERTING = "inserting"
-    INSERTED = "inserted"
-    EJECTING = "ejecting"
-    FAILED = "failed"
-    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)

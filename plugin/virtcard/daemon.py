@@ -1,0 +1,197 @@
+"""virtcardd: puts everything together, and the one module that knows everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import click
+
+from virtcard.bus.address import BusKind
+from virtcard.bus.connection import Bus
+from virtcard.bus.export import serve
+from virtcard.card.reader_source import ReaderSource
+from virtcard.card.reader_watcher import ReaderWatcher
+from virtcard.card.selection import Selection
+from virtcard.domain.events import HypervisorEvent
+from virtcard.domain.peer import verify_peer
+from virtcard.domain.render import Renderer
+from virtcard.errors import Failed, VirtcardError
+from virtcard.notify import notify
+from virtcard.service.bridges import Bridges
+from virtcard.service.changes import Changes
+from virtcard.service.core import VirtcardService
+from virtcard.service.insertions import Insertions
+from virtcard.service.link import Link
+from virtcard.service.readers import Readers
+from virtcard.service.reconcile import Reconciler
+from virtcard.service.registry import Registry
+from virtcard.service.sources import Sources
+from virtcard.service.views import StatusView
+from virtcard.settings import Settings, settings
+from virtcard.version import VERSION
+
+log = logging.getLogger(__name__)
+
+FIRST_PASS_PATIENCE = 5.0
+"""Seconds that the bus name waits for the first pass, so that whoever activated us finds the domains."""
+
+
+class Daemon:
+    """Everything, wired together. Made inside the event loop."""
+
+    def __init__(self, chosen: Settings) -> None:
+        self.settings = chosen
+        registry = Registry()
+        self.watcher = ReaderWatcher()
+        sources = Sources.installed({"reader": ReaderSource(self.watcher)})
+        self.link = Link(
+            chosen.uri.text,
+            on_event=self._on_event,
+            on_up=self._libvirt_up,
+            on_state=self._on_link,
+        )
+        bridges = Bridges(registry.bridges, sources, Selection)
+        changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
+        readers = Readers(
+            registry.readers,
+            on_change=self._on_readers,
+            on_service=self._on_pcsc,
+        )
+        self.service = VirtcardService(
+            registry,
+            StatusView(VERSION, chosen.uri.text, self.link.state, self.watcher.service, chosen.instance),
+            link=self.link,
+            sources=sources,
+            readers=readers,
+            reconciler=Reconciler(
+                domains=registry.domains,
+                bridges=bridges,
+                changes=changes,
+                insertions=Insertions(chosen.runtime_dir),
+                verifier=self._verifier,
+                wish_allowed=chosen.session,
+            ),
+        )
+        self.changes = changes
+        self.watcher.subscribe(readers.hear)
+        self._first_pass = asyncio.Event()
+
+    def _on_event(self, event: HypervisorEvent) -> None:
+        self.service.on_event(event)
+
+    def _on_link(self) -> None:
+        self.service.set_status(libvirt=self.link.state)
+
+    def _on_readers(self) -> None:
+        self.service.on_readers()
+
+    def _on_pcsc(self, state: str) -> None:
+        self.service.set_status(pcsc=state)
+
+    def _verifier(self, uuid: UUID, name: str) -> Callable[[int], None] | None:
+        if not self.settings.verifies_peers:
+            return None
+        pid_dir = self.settings.uri.pid_dir
+        return lambda pid: verify_peer(pid, uuid, name, pid_dir)
+
+    async def _libvirt_up(self) -> None:
+        if self.changes.passthru_supported is None:
+            self.changes.passthru_supported = await self.link.call(lambda hypervisor: hypervisor.passthru_supported())
+        await self.service.full_pass()
+        self._first_pass.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set. Failed when the bus goes away; the next start reconciles everything."""
+        bus = await Bus.open(BusKind.SESSION if self.settings.session else BusKind.SYSTEM)
+        make_socket_dir(self.settings)
+        self.watcher.start()
+        tasks = [asyncio.create_task(self.link.run()), asyncio.create_task(self.service.run())]
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._first_pass.wait(), FIRST_PASS_PATIENCE)
+            await serve(bus, self.service)
+            notify("READY=1")
+            await _first(stop.wait(), bus.wait_closed(), *tasks)
+            if not stop.is_set():
+                raise Failed("The bus closed the connection.", hint="systemd starts virtcardd again.")
+        finally:
+            notify("STOPPING=1")
+            await self._end(tasks)
+            await bus.close()
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.service.close()
+        await self.link.close()
+        await asyncio.to_thread(self.watcher.stop)
+
+
+async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:
+    """Wait for the first of them; an error of it is raised."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(wait) for wait in waits]
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+def make_socket_dir(chosen: Settings) -> None:
+    """The session's own directory is ours to make; the system's is made by tmpfiles, with the right group."""
+    if not chosen.session:
+        return
+    try:
+        chosen.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(
+            f"Cannot make the socket directory {chosen.socket_dir}: {error.strerror}.",
+            hint="Domains with a virtual reader do not start without it.",
+        ) from error
+
+
+async def _serve(chosen: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Daemon(chosen).run(stop)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--session", is_flag=True, help="Serve the session bus and qemu:///session of this user.")
+@click.option("-c", "--connect", metavar="URI", help="The libvirt connection to watch.")
+@click.option("--socket-dir", metavar="DIR", help="Where the VSCard sockets of the domains belong.")
+@click.option("--verbose", is_flag=True, help="Log what is done, not only what went wrong.")
+@click.version_option(VERSION, prog_name="virtcardd")
+def command(*, session: bool, connect: str | None, socket_dir: str | None, verbose: bool) -> None:
+    """Give libvirt domains a smart card reader, and cards to put in."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    asyncio.run(_serve(settings(session=session, connect=connect, socket_dir=socket_dir)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `virtcardd`."""
+    try:
+        command.main(args=arguments, prog_name="virtcardd", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return 130
+    except VirtcardError as error:
+        sys.stderr.write(f"virtcardd: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    return 0

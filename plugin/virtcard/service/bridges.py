@@ -1,0 +1,172 @@
+"""The bridges that run: one for each virtual reader of a running domain, and which card is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from virtcard.bridge.endpoint import Endpoint
+from virtcard.bridge.runner import Bridge
+from virtcard.bridge.status import BridgeState, BridgeStatus
+from virtcard.card.base import Card, InReader
+from virtcard.errors import CardError, Failed, TimedOut
+from virtcard.service.registry import Shelf
+from virtcard.service.sources import Sources
+from virtcard.service.views import BridgeView
+
+Key = tuple[UUID, int]
+Verify = Callable[[int], None]
+
+STOP_PATIENCE = 3.0
+"""Seconds for an orderly end: the eject ceremony is bounded by 2."""
+
+
+@dataclass(slots=True)
+class _Running:
+    bridge: Bridge
+    endpoint: Endpoint
+    source: str = ""
+    reader: str = ""
+    """The PC/SC name of the host reader in use, or ""."""
+
+
+class Bridges:
+    """Belongs to the event loop's thread; the bridges report from their own threads."""
+
+    def __init__(self, shelf: Shelf[Key, BridgeView], sources: Sources, dress: Callable[[Card], Card]) -> None:
+        self._shelf = shelf
+        self._sources = sources
+        self._dress = dress
+        self._running: dict[Key, _Running] = {}
+        self._loop = asyncio.get_running_loop()
+        self._ends: set[asyncio.Task[None]] = set()
+
+    def source(self, key: Key) -> str:
+        """The source that was given to the bridge, or ""."""
+        running = self._running.get(key)
+        return running.source if running else ""
+
+    def readers(self) -> dict[str, tuple[UUID, ...]]:
+        """Which domains use which host reader, by its PC/SC name."""
+        users: dict[str, tuple[UUID, ...]] = {}
+        for (uuid, _), running in self._running.items():
+            if running.reader:
+                users[running.reader] = (*users.get(running.reader, ()), uuid)
+        return users
+
+    def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None) -> None:
+        """Run a bridge to this endpoint; one to another endpoint is replaced."""
+        running = self._running.get(key)
+        if running and running.endpoint == endpoint:
+            return
+        self.drop(key)
+        bridge = Bridge(endpoint, lambda status: self._report(key, bridge, status), verify=verify)
+        self._running[key] = _Running(bridge, endpoint)
+        self._shelf.put(key, BridgeView(*key, "", str(endpoint), BridgeState.CONNECTING, _now()))
+        bridge.start()
+
+    async def set_card(self, key: Key, source: str) -> None:
+        """Put the card of `source` in, or with "" take out what is in. Errors leave the reader as it was."""
+        running = self._running[key]
+        if running.source == source:
+            return
+        if source:
+            card = await asyncio.to_thread(self._sources.open, source)
+            running.reader = card.reader if isinstance(card, InReader) else ""
+            running.bridge.insert(self._dress(card))
+        else:
+            running.reader = ""
+            running.bridge.eject()
+        running.source = source
+        self._update(key, source=source, last_error="")
+
+    def drop(self, key: Key) -> None:
+        """End a bridge in order, in the background."""
+        running = self._running.pop(key, None)
+        if running is None:
+            return
+        self._shelf.drop(key)
+        running.bridge.stop()
+        task = self._loop.create_task(self._end(running.bridge))
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+
+    async def _end(self, bridge: Bridge) -> None:
+        await asyncio.to_thread(bridge.join, STOP_PATIENCE)
+
+    async def close(self) -> None:
+        """End all of them in order."""
+        for key in list(self._running):
+            self.drop(key)
+        while self._ends:
+            await asyncio.wait(self._ends)
+
+    def refresh_counters(self) -> None:
+        """Bring the APDU counters of the views up to date; the bridges do not report each APDU."""
+        for key, running in self._running.items():
+            self._update(key, apdus=running.bridge.apdus)
+
+    async def until_inserted(self, key: Key, patience: float) -> None:
+        """Wait for the card to be in the reader; CardError with the bridge's own sentence when it fails."""
+        await self._until(key, patience, _inserted)
+
+    async def until_empty(self, key: Key, patience: float) -> None:
+        """Wait for the reader to be empty."""
+        await self._until(key, patience, _empty)
+
+    async def _until(self, key: Key, patience: float, done: Callable[[BridgeView | None], bool]) -> None:
+        changed = asyncio.Event()
+
+        def listener(changed_key: Key, _old: BridgeView | None, _new: BridgeView | None) -> None:
+            if changed_key == key:
+                changed.set()
+
+        self._shelf.listen(listener)
+        try:
+            async with asyncio.timeout(patience):
+                while not done(self._shelf.get(key)):
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            raise TimedOut(
+                "The virtual machine did not take notice in time.",
+                hint="See 'virtcard status' for the state of its bridge.",
+            ) from None
+        finally:
+            self._shelf.unlisten(listener)
+
+    def _report(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
+        self._loop.call_soon_threadsafe(self._take, key, bridge, status)
+
+    def _take(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
+        running = self._running.get(key)
+        if running is not None and running.bridge is bridge:
+            self._update(key, state=status.state, apdus=status.apdus, last_error=status.last_error)
+
+    def _update(self, key: Key, **changes: object) -> None:
+        view = self._shelf.get(key)
+        if view is None:
+            return
+        since = _now() if changes.get("state", view.state) != view.state else view.since
+        self._shelf.put(key, replace(view, since=since, **changes))  # type: ignore[arg-type]
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _inserted(view: BridgeView | None) -> bool:
+    if view is None:
+        raise Failed("The virtual machine went away.")
+    if view.state is BridgeState.INSERTED:
+        return True
+    if view.last_error and view.state in {BridgeState.EMPTY, BridgeState.FAILED}:
+        raise CardError(view.last_error)
+    return False
+
+
+def _empty(view: BridgeView | None) -> bool:
+    return view is None or view.state not in {BridgeState.INSERTED, BridgeState.INSERTING, BridgeState.EJECTING}

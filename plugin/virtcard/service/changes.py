@@ -1,0 +1,157 @@
+"""Changes of a domain's configuration: planned, checked, defined, and read back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from virtcard import names
+from virtcard.domain.budget import RedefineBudget
+from virtcard.domain.diff import diff
+from virtcard.domain.existing import OnExisting
+from virtcard.domain.finding import Finding, Severity
+from virtcard.domain.metadata import wish_element
+from virtcard.domain.model import parse_domain
+from virtcard.domain.plan import Plan, plan_disable, plan_enable
+from virtcard.domain.preflight import HostFacts, check
+from virtcard.domain.record import DomainRecord
+from virtcard.domain.render import Renderer
+from virtcard.errors import Conflict, DomainStateError, PreflightFailed
+from virtcard.service.link import Link
+from virtcard.service.views import Change
+
+Planner = Callable[[DomainRecord], Plan]
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that redefines a domain goes through here, so that it happens the same careful way."""
+
+    link: Link
+    renderer: Renderer
+    socket_dir: Path
+    budget: RedefineBudget
+    users: dict[str, dict[UUID, str]]
+    """By VSCard socket path: the domains that use it, with their names."""
+    owned: dict[UUID, tuple[str, ...]]
+    """By domain: its socket paths."""
+    passthru_supported: bool | None = None
+
+    @classmethod
+    def make(cls, link: Link, renderer: Renderer, socket_dir: Path) -> Changes:
+        """With a fresh budget."""
+        return cls(link, renderer, socket_dir, RedefineBudget(time.monotonic), {}, {})
+
+    def socket_path(self, uuid: UUID) -> str:
+        """Where the VSCard socket of a domain belongs."""
+        return str(self.socket_dir / names.socket_name(uuid))
+
+    def note_paths(self, record: DomainRecord) -> None:
+        """Remember which socket paths a domain uses."""
+        self.forget(record.uuid)
+        model = parse_domain(record.inactive_xml)
+        self.owned[record.uuid] = tuple(card.path for card in model.smartcards if card.path)
+        for path in self.owned[record.uuid]:
+            self.users.setdefault(path, {})[record.uuid] = record.name
+
+    def forget(self, uuid: UUID) -> None:
+        """The domain uses no socket path any more."""
+        for path in self.owned.pop(uuid, ()):
+            users = self.users[path]
+            del users[uuid]
+            if not users:
+                del self.users[path]
+
+    def check(self, record: DomainRecord) -> tuple[Finding, ...]:
+        """Preflight of a domain as it is."""
+        return check(parse_domain(record.inactive_xml), self._host(record))
+
+    def plan_enable(self, record: DomainRecord, on_existing: OnExisting) -> Plan:
+        """The configuration with our reader in it."""
+        return plan_enable(
+            record.inactive_xml, self.socket_path(record.uuid), on_existing=on_existing, renderer=self.renderer
+        )
+
+    async def enable(self, record: DomainRecord, on_existing: OnExisting, *, dry_run: bool = False) -> Change:
+        """Give the domain a reader. PreflightFailed, with nothing changed, when it could not start any more."""
+        findings = check(parse_domain(record.inactive_xml), self._host(record), on_existing=on_existing)
+        return await self._apply(record, lambda fresh: self.plan_enable(fresh, on_existing), findings, dry_run=dry_run)
+
+    async def disable(self, record: DomainRecord, *, dry_run: bool = False) -> Change:
+        """Take the reader away and put back what it replaced."""
+        _require_persistent(record)
+        return await self._apply(record, lambda fresh: plan_disable(fresh.inactive_xml), (), dry_run=dry_run)
+
+    async def set_wish(self, record: DomainRecord, source: str) -> None:
+        """Write, or with "" remove, the wish in the configuration, and in the running machine's metadata."""
+        _require_persistent(record)
+        xml = wish_element(source) if source else None
+        await self.link.call(
+            lambda hypervisor: hypervisor.set_metadata(
+                record.uuid,
+                xml,
+                uri=names.WISH_NAMESPACE,
+                key=names.METADATA_KEY,
+                live=record.running,
+                config=True,
+            )
+        )
+
+    async def _apply(
+        self, record: DomainRecord, planner: Planner, findings: tuple[Finding, ...], *, dry_run: bool
+    ) -> Change:
+        plan = planner(record)
+        findings += tuple(finding for finding in plan.findings if finding not in findings)
+        _refuse_errors(findings)
+        if plan.changed and not dry_run:
+            plan = await self._define(record, planner)
+        text = diff(record.inactive_xml, plan.xml, record.name)
+        return Change(plan.changed, text, plan.changed and (record.running or record.managed_save), findings)
+
+    async def _define(self, record: DomainRecord, planner: Planner) -> Plan:
+        """libvirt has no compare-and-swap: read just before, define, read again, and see that it stayed."""
+        if not self.budget.spend(record.uuid):
+            raise Conflict(
+                f"The configuration of {record.name} was changed too often in a minute.",
+                hint="Another program keeps undoing the change; stop it, and try again in a minute.",
+            )
+        fresh = await self.link.call(lambda hypervisor: hypervisor.record(record.uuid))
+        plan = planner(fresh)
+        _refuse_errors(plan.findings)
+        await self.link.call(lambda hypervisor: hypervisor.define(plan.xml))
+        after = await self.link.call(lambda hypervisor: hypervisor.record(record.uuid))
+        if planner(after).changed:
+            raise Conflict(
+                f"The change of {record.name} did not stay: another program redefined it at the same time.",
+                hint="Try again.",
+            )
+        return plan
+
+    def _host(self, record: DomainRecord) -> HostFacts:
+        path = self.socket_path(record.uuid)
+        others = {uuid: name for uuid, name in self.users.get(path, {}).items() if uuid != record.uuid}
+        return HostFacts(
+            socket_path=path,
+            socket_dir_exists=self.socket_dir.is_dir(),
+            passthru_supported=self.passthru_supported,
+            path_users=tuple(others.values()),
+            persistent=record.persistent,
+            managed_save=record.managed_save,
+        )
+
+
+def _refuse_errors(findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            raise PreflightFailed(finding.message, hint=finding.hint)
+
+
+def _require_persistent(record: DomainRecord) -> None:
+    if not record.persistent:
+        raise DomainStateError(
+            f"{record.name} is transient: it has no configuration to change.",
+            hint="Change the XML that it is created from with virtcard inject-xml.",
+        )

@@ -1,0 +1,44 @@
+"""What a domain shall have, from its metadata and the calls that were made. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WISH_NOT_ALLOWED = "The metadata asks for {wish}; on the system bus only a call by root may insert it."
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one domain. `call` is the source of an insert call, "" after an eject call, None without one."""
+
+    wish: str
+    call: str | None
+    wish_allowed: bool
+    running: bool
+    """The guest runs: neither off, nor paused, nor the silent end of a migration."""
+    alive: bool
+    """It has a QEMU at all."""
+    live_reader: bool
+    """The running machine has our virtual reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desire:
+    """`bridge`: a bridge shall run. `card`: the source to be in the reader, "" for none, None for whatever is in it."""
+
+    bridge: bool
+    card: str | None
+    note: str = ""
+
+
+def desire(facts: Facts) -> Desire:
+    """A call beats the wish; a paused machine keeps what it has."""
+    if not (facts.alive and facts.live_reader):
+        return Desire(bridge=False, card="")
+    if not facts.running:
+        return Desire(bridge=True, card=None)
+    if facts.call is not None:
+        return Desire(bridge=True, card=facts.call)
+    if facts.wish and not facts.wish_allowed:
+        return Desire(bridge=True, card="", note=WISH_NOT_ALLOWED.format(wish=facts.wish))
+    return Desire(bridge=True, card=facts.wish)

@@ -1,0 +1,63 @@
+"""Which card a call put in which domain: the one thing a restarted daemon cannot read back from libvirt.
+
+A small JSON file in the runtime directory, gone with the host's next boot: `{"<uuid>": "<source>"}`, where an empty
+source says that the card was ejected although the metadata asks for one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from virtcard.errors import Failed
+
+FILE_NAME = "insertions.json"
+
+
+class Insertions:
+    """The record, kept in memory and on disk. Every change is on disk when the method returns."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE_NAME
+        self._sources = _read(self._path)
+
+    def get(self, uuid: UUID) -> str | None:
+        """The source put in by a call, "" when a call ejected it, None when no call was made."""
+        return self._sources.get(str(uuid))
+
+    def put(self, uuid: UUID, source: str) -> None:
+        """Remember an insert, or with "" an eject."""
+        self._write({**self._sources, str(uuid): source})
+
+    def drop(self, uuid: UUID) -> None:
+        """Forget a domain."""
+        if str(uuid) in self._sources:
+            self._write({key: source for key, source in self._sources.items() if key != str(uuid)})
+
+    def _write(self, sources: dict[str, str]) -> None:
+        partial = self._path.with_suffix(".part")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(sources))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._path)
+        except OSError as error:
+            raise Failed(
+                f"Cannot write {self._path}: {error.strerror}.",
+                hint="Make room or mend the permissions, and try again.",
+            ) from error
+        self._sources = sources
+
+
+def _read(path: Path) -> dict[str, str]:
+    """A file that is missing or damaged is an empty record: nothing is inserted that nobody can vouch for."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}

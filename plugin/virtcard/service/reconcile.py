@@ -1,0 +1,173 @@
+"""One pass over one domain: what it shall have against what it has, and the steps between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from virtcard.bridge.endpoint import Endpoint
+from virtcard.domain.existing import OnExisting
+from virtcard.domain.metadata import read_wish
+from virtcard.domain.model import parse_domain
+from virtcard.domain.record import DomainRecord
+from virtcard.domain.state import ReaderState, reader_state
+from virtcard.errors import Conflict, DomainStateError, InvalidArgument, VirtcardError
+from virtcard.service.bridges import Bridges, Key
+from virtcard.service.changes import Changes
+from virtcard.service.desire import Desire, Facts, desire
+from virtcard.service.insertions import Insertions
+from virtcard.service.registry import Shelf
+from virtcard.service.views import DomainView
+
+log = logging.getLogger(__name__)
+
+GUEST_RUNS = frozenset({"running", "idle"})
+"""virsh's words for a machine whose processors turn."""
+
+Verifier = Callable[[UUID, str], Callable[[int], None] | None]
+"""For a domain's UUID and name: the check of a socket's peer pid, or None where there is no QEMU."""
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Idempotent; the caller holds the domain's turn."""
+
+    domains: Shelf[UUID, DomainView]
+    bridges: Bridges
+    changes: Changes
+    insertions: Insertions
+    verifier: Verifier
+    wish_allowed: bool
+    conflicts: set[UUID] = field(default_factory=set)
+
+    async def gone(self, uuid: UUID) -> None:
+        """The domain does not exist any more."""
+        self.bridges.drop((uuid, 0))
+        self.insertions.drop(uuid)
+        self.changes.forget(uuid)
+        self.conflicts.discard(uuid)
+        self.domains.drop(uuid)
+
+    async def reconcile(self, record: DomainRecord) -> None:
+        """Bring the domain's configuration, bridge and card to where they shall be, and show it."""
+        notes: list[str] = []
+        wish = _wish(record, notes)
+        state = self._state(record)
+        if await self._configure(record, wish, state, notes):
+            return
+        self.changes.note_paths(record)
+        if not record.running and self.insertions.get(record.uuid) == "":
+            self.insertions.drop(record.uuid)
+        wanted = desire(
+            Facts(
+                wish=wish,
+                call=self.insertions.get(record.uuid),
+                wish_allowed=self.wish_allowed,
+                running=record.state in GUEST_RUNS,
+                alive=record.running,
+                live_reader=state.in_live,
+            )
+        )
+        if wanted.note:
+            notes.append(wanted.note)
+        await self._serve(record, wanted, notes)
+        self._show(record, wish, state, " ".join(notes))
+
+    def _state(self, record: DomainRecord) -> ReaderState:
+        return reader_state(
+            record.inactive_xml,
+            record.live_xml,
+            managed_save=record.managed_save,
+            conflict=record.uuid in self.conflicts,
+        )
+
+    async def _configure(self, record: DomainRecord, wish: str, state: ReaderState, notes: list[str]) -> bool:
+        """Give a reader to a domain that wishes one, and mend a clone's. True when redefined: an event follows."""
+        wants_reader = wish != "" and not state.in_config and not state.foreign
+        if not record.persistent or not (wants_reader or state.cloned):
+            self.conflicts.discard(record.uuid)
+            return False
+        try:
+            change = await self.changes.enable(record, OnExisting.KEEP)
+        except Conflict as error:
+            self.conflicts.add(record.uuid)
+            notes.append(error.message)
+            return False
+        except VirtcardError as error:
+            notes.append(error.message)
+            return False
+        return change.changed
+
+    async def _serve(self, record: DomainRecord, wanted: Desire, notes: list[str]) -> None:
+        key: Key = (record.uuid, 0)
+        if not wanted.bridge:
+            self.bridges.drop(key)
+            return
+        path = self._live_path(record)
+        self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name))
+        if wanted.card is None:
+            return
+        try:
+            await self.bridges.set_card(key, wanted.card)
+        except VirtcardError as error:
+            notes.append(error.message)
+
+    def _live_path(self, record: DomainRecord) -> str:
+        reader = parse_domain(record.live_xml or record.inactive_xml).reader
+        return reader.path if reader else self.changes.socket_path(record.uuid)
+
+    def _show(self, record: DomainRecord, wish: str, state: ReaderState, error: str) -> None:
+        self.domains.put(
+            record.uuid,
+            DomainView(
+                uuid=record.uuid,
+                name=record.name,
+                id=record.id,
+                state=record.state,
+                persistent=record.persistent,
+                enabled=state.in_config,
+                live=state.in_live,
+                reader=state.reader,
+                wish=wish,
+                card=self.bridges.source((record.uuid, 0)),
+                foreign=state.foreign,
+                last_error=error,
+            ),
+        )
+
+
+def _wish(record: DomainRecord, notes: list[str]) -> str:
+    """The running machine's wish, or else the configuration's; a bad one is noted and counts as none."""
+    for xml in (record.live_xml, record.inactive_xml):
+        if xml is None:
+            continue
+        try:
+            wish = read_wish(xml)
+        except InvalidArgument as error:
+            notes.append(error.message)
+            continue
+        if wish is not None and wish.card:
+            return wish.card
+    return ""
+
+
+def require_insertable(record: DomainRecord) -> None:
+    """DomainStateError when the domain's reader cannot take a card now."""
+    state = reader_state(record.inactive_xml, record.live_xml)
+    if not state.in_live and not state.in_config:
+        raise DomainStateError(
+            f"{record.name} has no virtual reader.", hint=f"Run 'virtcard enable {record.name}', then start it."
+        )
+    if not record.running:
+        raise DomainStateError(
+            f"{record.name} is not running.", hint="Start it, or add --config to insert the card at every start."
+        )
+    if not state.in_live:
+        raise DomainStateError(
+            f"{record.name} runs without its virtual reader.",
+            hint="The reader takes effect after the domain is fully powered off and started again.",
+        )
+    if record.state not in GUEST_RUNS:
+        raise DomainStateError(f"{record.name} is {record.state}.", hint=f"Run 'virsh resume {record.name}' first.")
