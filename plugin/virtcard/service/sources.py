@@ -23,6 +23,11 @@ class Sources:
         found = {entry.name: _make(entry.load()) for entry in entry_points(group=GROUP) if entry.name not in given}
         return cls({**found, **given})
 
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The schemes that can be opened."""
+        return tuple(sorted(self._sources))
+
     def check(self, text: str) -> tuple[str, str]:
         """Scheme and rest; InvalidArgument or NoSuchCard with a sentence."""
         scheme, colon, rest = text.partition(":")
@@ -31,7 +36,7 @@ class Sources:
                 f"'{text}' is not a card source.", hint="Write reader:GLOB for the card in a host reader."
             )
         if scheme not in self._sources:
-            known = ", ".join(f"{name}:" for name in sorted(self._sources))
+            known = ", ".join(f"{name}:" for name in self.schemes)
             raise NoSuchCard(f"No card source is called '{scheme}:'.", hint=f"Known are {known}.")
         return scheme, rest
 

@@ -31,6 +31,11 @@ class Turns:
         self._due: dict[UUID, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def held(self) -> int:
+        """Domains whose turn is held or waited for."""
+        return len(self._turns)
+
     @asynccontextmanager
     async def turn(self, uuid: UUID) -> AsyncIterator[None]:
         """Hold the domain."""
