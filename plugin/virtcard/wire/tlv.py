@@ -46,20 +46,17 @@ def build(tag: int, value: bytes | Iterable[Tlv] = b"") -> bytes:
 def parse(data: bytes) -> tuple[Tlv, ...]:
     """The data objects that fill `data` to its last byte; Malformed when they do not."""
     found = []
-    while data:
-        tlv, data = parse_first(data)
+    position = 0
+    while position < len(data):
+        tlv, position = _parse_at(data, position)
         found.append(tlv)
     return tuple(found)
 
 
 def parse_first(data: bytes) -> tuple[Tlv, bytes]:
     """The first data object, and what follows it; Malformed when it is cut or its length is not definite."""
-    start = _tag_end(data)
-    untrusted_length, start = _parse_length(data, start)
-    end = start + untrusted_length
-    if end > len(data):
-        raise Malformed("a data object ends inside its value")
-    return Tlv(int.from_bytes(data[: _tag_end(data)], "big"), data[start:end]), data[end:]
+    tlv, end = _parse_at(data, 0)
+    return tlv, data[end:]
 
 
 def find(data: bytes, *path: int) -> bytes | None:
@@ -72,13 +69,23 @@ def find(data: bytes, *path: int) -> bytes | None:
     return data
 
 
-def _tag_end(data: bytes) -> int:
-    if not data:
+def _parse_at(data: bytes, begin: int) -> tuple[Tlv, int]:
+    """The data object at `begin`, and where it ends."""
+    tag_end = _tag_end(data, begin)
+    untrusted_length, start = _parse_length(data, tag_end)
+    end = start + untrusted_length
+    if end > len(data):
+        raise Malformed("a data object ends inside its value")
+    return Tlv(int.from_bytes(data[begin:tag_end], "big"), data[start:end]), end
+
+
+def _tag_end(data: bytes, begin: int) -> int:
+    if begin >= len(data):
         raise Malformed("a data object is missing")
-    if data[0] & _NUMBER_FOLLOWS != _NUMBER_FOLLOWS:
-        return 1
-    for position, byte in enumerate(data[1:TAG_BYTES_MAX], 1):
-        if not byte & _MORE:
+    if data[begin] & _NUMBER_FOLLOWS != _NUMBER_FOLLOWS:
+        return begin + 1
+    for position in range(begin + 1, min(begin + TAG_BYTES_MAX, len(data))):
+        if not data[position] & _MORE:
             return position + 1
     raise Malformed("the tag of a data object is cut short or too long")
 
@@ -101,7 +108,7 @@ def _tag_bytes(tag: int) -> bytes:
     if not 0 <= tag < 1 << 8 * TAG_BYTES_MAX:
         raise Malformed("a tag has one to four bytes")
     encoded = tag.to_bytes(max(1, (tag.bit_length() + 7) // 8), "big")
-    if _tag_end(encoded) != len(encoded):
+    if _tag_end(encoded, 0) != len(encoded):
         raise Malformed("the bytes of a tag do not fit together")
     return encoded
 
