@@ -77,7 +77,9 @@ def _code(error: libvirt.libvirtError) -> int:
 
 
 def _text(error: libvirt.libvirtError) -> str:
-    return error.get_error_message() or str(error)
+    """libvirt's text, without the words that only say its code once more ("unsupported configuration: ")."""
+    message, pattern, detail = error.get_error_message() or str(error), error.get_str1() or "", error.get_str2() or ""
+    return detail if detail and pattern.replace("%s", detail, 1) == message else message
 
 
 class Hypervisor:

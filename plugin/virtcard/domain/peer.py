@@ -8,8 +8,8 @@ from uuid import UUID
 
 from virtcard.errors import PeerError
 
-PID_DIGITS_MAX: Final = 10
-"""Digits of a pid (22 bits on Linux), with the newline that some writers add."""
+PID_FILE_MAX: Final = 16
+"""Bytes of a pid file: a pid has 7 digits at most on Linux, and some writers add a newline."""
 CMDLINE_MAX: Final = 2 * 1024 * 1024
 """Bytes: Linux keeps arguments below 2 MiB by default, and libvirt's stand far below."""
 PROC: Final = Path("/proc")
@@ -21,10 +21,11 @@ def qemu_pid(name: str, pid_dir: Path | None) -> int | None:
         return None
     try:
         with (pid_dir / f"{name}.pid").open("rb") as file:
-            untrusted_text = file.read(PID_DIGITS_MAX + 1).strip()
+            untrusted_text = file.read(PID_FILE_MAX + 1)
     except OSError:
         return None
-    return int(untrusted_text) if untrusted_text.isdigit() else None
+    usable = len(untrusted_text) <= PID_FILE_MAX and untrusted_text.strip().isdigit()
+    return int(untrusted_text) if usable else None
 
 
 def process_uuid(pid: int) -> UUID | None:
