@@ -1,0 +1,49 @@
+# Every target says what it does and ends in a sentence. `make` alone lists them.
+MAKEFLAGS += --no-print-directory
+PYTEST = .venv/bin/pytest
+
+.PHONY: help deps demo test lint soak bench clean
+
+help:
+	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
+	@echo "make demo    put a software card into a virtual machine and use it there"
+	@echo "make test    ruff, mypy, and every test but the long ones"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make soak    the long tests"
+	@echo "make bench   measure: the data plane, the commands"
+	@echo "make clean   remove what was built; Debian packages stay"
+
+deps:
+	@contrib/deps/install.sh
+
+demo: deps
+	@.venv/bin/python contrib/demo/demo.py
+
+lint: deps
+	@echo "lint: ruff and mypy --strict"
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/ruff format --quiet --check . || { echo "lint: not formatted; run: .venv/bin/ruff format" >&2; exit 1; }
+	@.venv/bin/mypy
+	@echo "lint: clean"
+
+test: lint
+	@echo "test: unit, bridge, bus, PC/SC, libvirt and guest; a skipped test is a failure"
+	@$(PYTEST) -m "not soak"
+	@echo "test: all tests passed"
+
+soak: deps
+	@echo "soak: the long tests"
+	@$(PYTEST) -m soak
+	@echo "soak: all long tests passed"
+
+bench: deps
+	@for script in tests/bench/bench_*.py; do \
+	    echo "bench: $$script"; PYTHONPATH=tests .venv/bin/python "$$script" || exit 1; \
+	done
+	@echo "bench: done"
+
+clean:
+	@echo "clean: removing .venv, .cache and what tools left behind"
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist plugin/*.egg-info
+	@find plugin tests contrib -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean: done; make deps brings it back"

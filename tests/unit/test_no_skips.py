@@ -1,0 +1,45 @@
+"""A skipped test is a failure: tests/conftest.py sees to it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+
+
+def run_pytest(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    shutil.copy(CONFTEST, folder)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_it.py").write_text(f"import pytest\n{body}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def test_a(): pytest.skip('no card')",
+        "@pytest.mark.skip(reason='no card')\ndef test_a(): pass",
+        "@pytest.mark.skipif(True, reason='no card')\ndef test_a(): pass",
+        "@pytest.fixture\ndef card(): pytest.skip('no card')\ndef test_a(card): pass",
+        "pytest.skip('no card', allow_module_level=True)",
+        "pytest.importorskip('no_such_module', reason='no card')",
+    ],
+)
+def test_a_skip_is_a_failure_that_tells_its_reason(tmp_path: Path, body: str) -> None:
+    ended = run_pytest(tmp_path, body)
+    assert ended.returncode != 0
+    assert "no card" in ended.stdout
+    assert "A skipped test is a failure here" in ended.stdout
+
+
+def test_a_passing_test_and_an_expected_failure_stay_what_they_are(tmp_path: Path) -> None:
+    body = "def test_a(): pass\n@pytest.mark.xfail\ndef test_b(): assert False"
+    ended = run_pytest(tmp_path, body)
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed, 1 xfailed" in ended.stdout
