@@ -55,6 +55,9 @@ GUEST_PATIENCE: Final = 23.0
 TRANSMIT_PATIENCE: Final = 20.0
 """Seconds that a card may take for a command: below GUEST_PATIENCE, so that the guest hears it from us."""
 
+CONNECT_PATIENCE: Final = 10.0
+"""Seconds for one attempt to connect over TCP; the kernel would try for two minutes."""
+
 BACKOFF_FIRST: Final = 0.1
 """Seconds: the first reconnect waits up to this long (full jitter)."""
 

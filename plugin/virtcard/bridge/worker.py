@@ -1,0 +1,270 @@
+"""The thread of a bridge: it waits, receives, calls the card and dials. Everything that may block is here."""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from virtcard import limits
+from virtcard.bridge.caller import Caller
+from virtcard.bridge.cardcalls import let_go, power_off, unexpected
+from virtcard.bridge.conversation import Conversation
+from virtcard.bridge.core import Core
+from virtcard.bridge.effects import Timer, Transmit
+from virtcard.bridge.fault import describe
+from virtcard.bridge.link import Link
+from virtcard.bridge.poller import Poller, Wakeup
+from virtcard.bridge.seat import Slot
+from virtcard.bridge.status import BridgeState
+from virtcard.errors import CardError, Internal, VirtcardError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _GivenUp(Exception):
+    """This worker was stuck inside a card, and another one has taken over."""
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self.slot = slot
+
+
+class Worker:
+    """One generation of a bridge's thread; `run` is its life."""
+
+    def __init__(self, core: Core, caller: Caller, wakeup: Wakeup, generation: int, *, reconnect: bool) -> None:
+        self._core = core
+        self._caller = caller
+        self._poller = Poller(wakeup)
+        self._generation = generation
+        self._reconnect = reconnect
+
+    def run(self) -> None:
+        """Work until the bridge is closed or this worker is given up."""
+        core = self._core
+        try:
+            while core.state is not BridgeState.CLOSED:
+                self._turn()
+                core.bulletin.deliver()
+            core.closed.set()
+        except _GivenUp as end:
+            if core.state is BridgeState.CLOSED:
+                let_go(end.slot)
+
+    def _turn(self) -> None:
+        core = self._core
+        talk = core.talk
+        if core.chores:
+            chore = self._next_chore()
+            if chore is not None:
+                chore()
+                return
+            talk = core.talk
+        if talk is None:
+            self._await_peer()
+        elif talk.commands:
+            self._serve(talk)
+        else:
+            self._converse(talk)
+
+    # The way of an APDU.
+
+    def _converse(self, talk: Conversation) -> None:
+        """Wait for the peer, and give what it sends to the session."""
+        link = talk.link
+        ready = self._poller.wait(link.fileno(), link.events)
+        if ready & select.POLLOUT:
+            with self._core.lock:
+                link.flush()
+        if ready & ~select.POLLOUT:
+            data = link.receive()
+            if data is not None:
+                with self._core.lock:
+                    if data:
+                        self._core.drive(talk.session.feed, data)
+                    else:
+                        self._hang_up(talk)
+            if talk.commands:
+                self._serve(talk)
+
+    def _serve(self, talk: Conversation) -> None:
+        """Give the next command to the card that is in, and its answer to the session."""
+        core = self._core
+        with core.lock:
+            slot = core.seat.seated
+            if not talk.commands or slot is None:
+                return
+            command = talk.commands.popleft()
+            slot.fresh = False
+            core.busy = slot
+        error: CardError | None = None
+        response = b""
+        try:
+            response = slot.card.transmit(command.command)
+        except CardError as failure:
+            error = failure
+        except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge goes on)
+            error = unexpected(fault)
+        with core.lock:
+            self._come_back(slot)
+            self._answer(talk, slot, command, response, error)
+
+    def _answer(
+        self, talk: Conversation, slot: Slot, command: Transmit, response: bytes, error: CardError | None
+    ) -> None:
+        core = self._core
+        if error is None:
+            core.apdus += 1
+            core.drive(talk.session.answer, command.ticket, response)
+        else:
+            core.command_failed(slot, command.ticket, error)
+
+    def _come_back(self, slot: Slot) -> None:
+        """Out of the card; _GivenUp when that took too long. The lock is held."""
+        core = self._core
+        if core.generation == self._generation:
+            core.busy = None
+            return
+        slot.stuck = False
+        core.kick()
+        raise _GivenUp(slot)
+
+    # The rest, one piece at a time.
+
+    def _next_chore(self) -> Callable[[], None] | None:
+        core = self._core
+        with core.lock:
+            talk = core.talk
+            if talk is not None and talk.over:
+                self._hang_up(talk)
+            chore = self._chore_of_leaving() or self._chore_of_link() or self._chore_of_card()
+            core.chores = chore is not None
+            return chore
+
+    def _chore_of_leaving(self) -> Callable[[], None] | None:
+        """A card that is not in is powered off before anything else happens."""
+        seat = self._core.seat
+        if (slot := seat.to_retire()) is not None:
+            return partial(self._retire, slot)
+        if (slot := seat.to_power_off()) is not None:
+            return partial(self._power_off, slot)
+        return None
+
+    def _chore_of_link(self) -> Callable[[], None] | None:
+        if self._core.talk is not None:
+            return None
+        if self._core.stopping:
+            return self._close
+        return self._call_peer if self._caller.has_news else None
+
+    def _chore_of_card(self) -> Callable[[], None] | None:
+        core = self._core
+        if (slot := core.seat.to_hear()) is not None:
+            return partial(self._hear, slot)
+        if core.state is not BridgeState.EMPTY or core.stopping or (slot := core.seat.to_power_on()) is None:
+            return None
+        return partial(self._power_on, slot)
+
+    def _inside(self, slot: Slot, call: Callable[[], T]) -> T:
+        """Call the card, watched; CardError in place of any other exception."""
+        core = self._core
+        with core.lock:
+            core.busy = slot
+            core.watch.start(core.patience.get(Timer.TRANSMIT, limits.TRANSMIT_PATIENCE))
+        try:
+            return call()
+        except CardError:
+            raise
+        except Exception as fault:
+            raise unexpected(fault) from fault
+        finally:
+            with core.lock:
+                self._come_back(slot)
+                core.watch.stop()
+
+    def _hear(self, slot: Slot) -> None:
+        slot.heard = True
+        try:
+            self._inside(slot, lambda: slot.card.listen(partial(self._core.card_event, slot)))
+        except CardError as error:
+            slot.heard = False
+            with self._core.lock:
+                self._core.card_failed(slot, error)
+
+    def _power_on(self, slot: Slot) -> None:
+        slot.fresh = slot.stale = False
+        slot.powered = True
+        try:
+            atr, transmission = self._inside(slot, lambda: (slot.card.power_on(), slot.card.transmission))
+        except CardError as error:
+            slot.powered = False
+            with self._core.lock:
+                self._core.card_failed(slot, error)
+            return
+        with self._core.lock:
+            self._core.seat_card(slot, atr, transmission)
+
+    def _power_off(self, slot: Slot) -> None:
+        self._inside(slot, partial(power_off, slot))
+        slot.powered = False
+
+    def _retire(self, slot: Slot) -> None:
+        self._inside(slot, partial(let_go, slot))
+        with self._core.lock:
+            self._core.seat.retired(slot)
+
+    # The peer.
+
+    def _await_peer(self) -> None:
+        if self._poller.wait(*self._caller.target()):
+            self._reach(self._caller.proceed)
+
+    def _call_peer(self) -> None:
+        self._reach(self._caller.call)
+
+    def _reach(self, step: Callable[[], Link | None]) -> None:
+        try:
+            link = step()
+        except VirtcardError as error:
+            with self._core.lock:
+                self._lost(error)
+        except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge goes on)
+            log.error("looking for the peer failed unexpectedly: %s", describe(fault))
+            with self._core.lock:
+                self._lost(Internal("virtcard could not check who answers."))
+        else:
+            self._greet(link)
+
+    def _greet(self, link: Link | None) -> None:
+        if link is None:
+            return
+        with self._core.lock:
+            if self._core.stopping:
+                link.close()
+            else:
+                self._core.begin(link)
+
+    def _hang_up(self, talk: Conversation) -> None:
+        talk.close()
+        self._core.talk = None
+        self._lost(talk.error)
+
+    def _lost(self, error: VirtcardError | None) -> None:
+        """The lock is held."""
+        self._core.link_failed(error, again=self._reconnect)
+        if self._core.stopping:
+            self._caller.close()
+        else:
+            self._caller.retry()
+
+    def _close(self) -> None:
+        core = self._core
+        with core.lock:
+            if core.seat.to_retire() is None:
+                self._caller.close()
+                core.end()
