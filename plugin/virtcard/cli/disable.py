@@ -19,7 +19,10 @@ from virtcard.errors import VirtcardError
 @virsh_wording
 @click.pass_obj
 def verb(choice: Choice, vm: str | None, every: bool, dry_run: bool) -> int:
-    """Take the virtual reader out of a domain's configuration, and put back what it replaced."""
+    """Take the virtual reader away again.
+
+    The domain's configuration is changed, and gets back what the reader had replaced.
+    """
     if every == (vm is not None):
         raise click.UsageError("Give either a VM or --all.")
     with choice.open() as client:

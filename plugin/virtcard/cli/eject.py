@@ -15,7 +15,10 @@ from virtcard.names import DOMAIN
 @click.option("--config", is_flag=True, help="Also take it out of the domain's metadata, for every start from now on.")
 @click.pass_obj
 def verb(choice: Choice, vm: str, config: bool) -> None:
-    """Take the card out of the virtual reader of a domain; the reader stays."""
+    """Take the card out again.
+
+    The virtual reader stays, and is empty.
+    """
     with choice.open() as client:
         client.call(client.find_domain(vm), DOMAIN, "Eject", "a{sv}", ({"config": config},), timeout=CALL_PATIENCE)
     say(f"The virtual reader of domain '{vm}' is empty.")

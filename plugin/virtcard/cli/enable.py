@@ -22,7 +22,10 @@ from virtcard.names import DOMAIN
 @virsh_wording
 @click.pass_obj
 def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str) -> None:
-    """Give a domain a virtual reader in its configuration."""
+    """Give a domain a virtual reader.
+
+    The domain's configuration is changed. A machine that runs gets its reader after it was fully powered off.
+    """
     with choice.open() as client:
         path = client.find_domain(vm)
         result = alter(client, path, "Enable", {"dry-run": dry_run, "on-existing": on_existing})

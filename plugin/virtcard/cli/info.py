@@ -16,7 +16,10 @@ from virtcard.names import DOMAIN
 @click.option("--json", "as_json", is_flag=True, help="The domain, its bridges and findings as JSON.")
 @click.pass_obj
 def verb(choice: Choice, vm: str, as_json: bool) -> None:
-    """Show one domain: its virtual reader, its card, its bridge, and what would keep it from starting."""
+    """Show everything about one domain.
+
+    That is its virtual reader, its card, its bridge, and what would keep it from starting with a reader.
+    """
     with choice.open() as client:
         found = look(client, vm)
     if as_json:

@@ -16,9 +16,10 @@ from virtcard.names import BRIDGE, DOMAIN
 @click.option("--config", is_flag=True, help="Also write it into the domain's metadata, for every start from now on.")
 @click.pass_obj
 def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
-    """Put a card in the virtual reader of a running domain.
+    """Put a card in a virtual reader.
 
-    SOURCE is reader:GLOB, the card in a host reader whose name matches. Without it, the only card that fits is taken.
+    The domain must run. SOURCE is reader:GLOB, the card in a host reader whose name matches. Without it, the only
+    card that fits is taken.
     """
     with choice.open() as client:
         body = (source, {"config": config})

@@ -15,7 +15,10 @@ TITLES = ("Id", "Name", "State", "Reader", "Card")
 @click.option("--json", "as_json", is_flag=True, help="A list of domains as JSON.")
 @click.pass_obj
 def verb(choice: Choice, as_json: bool) -> None:
-    """List every domain, running or not, with its virtual reader and card."""
+    """List domains and their virtual readers.
+
+    Every domain is there, running or not. "-" means none.
+    """
     with choice.open() as client:
         found = domains(client.objects())
     if as_json:

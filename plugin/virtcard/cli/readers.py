@@ -15,7 +15,10 @@ TITLES = ("Name", "Card", "ATR", "Used by")
 @click.option("--json", "as_json", is_flag=True, help="A list of readers as JSON.")
 @click.pass_obj
 def verb(choice: Choice, as_json: bool) -> None:
-    """List the host's readers, the cards in them, and the domains that use them."""
+    """List the host's card readers.
+
+    With the cards in them, and the domains that use them.
+    """
     with choice.open() as client:
         objects = client.objects()
     found = shapes.readers(objects)

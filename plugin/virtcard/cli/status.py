@@ -14,7 +14,10 @@ from virtcard.names import MANAGER, ROOT_PATH
 @click.option("--json", "as_json", is_flag=True, help="The daemon's state as JSON.")
 @click.pass_obj
 def verb(choice: Choice, as_json: bool) -> None:
-    """Show virtcardd, its connections to libvirt and pcscd, and how much there is of everything."""
+    """Show how virtcardd stands.
+
+    Its connections to libvirt and pcscd, and how much there is of everything.
+    """
     with choice.open() as client:
         found = shapes.status(client.properties(ROOT_PATH, MANAGER), client.objects())
     if as_json:

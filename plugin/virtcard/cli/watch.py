@@ -16,7 +16,10 @@ from virtcard.cli.shapes import Change, change
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so many seconds.")
 @click.pass_obj
 def verb(choice: Choice, as_json: bool, timeout: float | None) -> None:
-    """Print every change of domains, readers and bridges until Ctrl-C."""
+    """Print changes as they come.
+
+    Every change of a domain, a reader or a bridge is a line, until Ctrl-C.
+    """
     with choice.open() as client:
         for event in client.events(timeout):
             shape = change(event.kind, event.path, event.interface, event.properties)

@@ -41,7 +41,10 @@ class Report(TypedDict):
 @click.option("--json", "as_json", is_flag=True, help="A list of checks as JSON.")
 @click.pass_obj
 def verb(choice: Choice, as_json: bool) -> int:
-    """Look for whatever would keep virtcard from working on this machine."""
+    """Look for what keeps virtcard from working.
+
+    The exit code is 1 when there is an error, and 0 when there are only warnings.
+    """
     outcomes = examine(Situation(choice, choice.bus), CHECKS)
     if as_json:
         say_json([_report(name, outcome) for name, outcome in outcomes.items()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
 
 from virtcard.cli.local.doctor.check import Outcome, Situation, error, ok
 
@@ -41,6 +40,8 @@ def check_pyscard(situation: Situation) -> Outcome:  # noqa: ARG001
 
 def installed(package: str) -> str | None:
     """The version of an installed package, or None."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,0 +1,298 @@
+"""Each check of `virtcard doctor` against a machine made of files, and the verb around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from helpers.door import FakeDoor
+from virtcard.cli.local.doctor import confinement, daemon, hypervisor, pcsc, sockets, verb, versions
+from virtcard.cli.local.doctor.check import Result, Situation, error, ok, warning
+from virtcard.cli.options import Bus, Choice
+from virtcard.cli.run import run
+from virtcard.errors import Disconnected
+from virtcard.names import MANAGER, ROOT_PATH, SYSTEM_USER
+
+RULES = (Path(__file__).parents[2] / "dbus" / "50-virtcard.rules").read_text()
+QEMU_HELP = 'USB devices:\nname "usb-ccid", bus usb-bus\nname "ccid-card-passthru", bus ccid-bus, desc "passthrough"\n'
+
+
+@pytest.fixture
+def machine() -> Iterator[Path]:
+    """The root of a machine, with a path short enough for sockets."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def at(root: Path, bus: Bus = "system", door: FakeDoor | None = None, **environment: str) -> Situation:
+    return Situation((door or FakeDoor()).choice(), bus, root, environment)
+
+
+def put(root: Path, path: str, text: str = "") -> Path:
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+# The daemon.
+
+
+def test_a_daemon_that_answers_is_ok(machine: Path) -> None:
+    outcome = daemon.check_daemon(at(machine))
+    assert outcome == ok("virtcardd 0.1.0 answers on the system bus and serves qemu:///system.")
+
+
+def test_a_daemon_without_pcscd_is_a_warning(machine: Path) -> None:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER]["Pcsc"] = "away"
+    assert daemon.check_daemon(at(machine, door=door)) == warning(
+        "virtcardd has not reached pcscd.", "See 'journalctl -u virtcardd'."
+    )
+
+
+def test_no_daemon_is_an_error_that_says_how_to_start_it(machine: Path) -> None:
+    outcome = daemon.check_daemon(Situation(_nobody("session"), "session", machine, {}))
+    assert outcome.result is Result.ERROR
+    assert outcome.hint == "Start it with 'systemctl --user start virtcardd'."
+
+
+# libvirt and QEMU.
+
+
+def test_an_unreachable_libvirt_is_an_error(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Situation, "uri", f"qemu+unix:///system?socket={machine}/nothing")
+    assert hypervisor.check_libvirt(at(machine)).result is Result.ERROR
+
+
+def test_libvirt_tells_how_many_domains_it_knows(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Situation, "uri", "test:///default")
+    assert hypervisor.check_libvirt(at(machine)) == ok("libvirt answers at test:///default and knows 1 domain.")
+
+
+def test_this_machines_qemu_has_the_devices(machine: Path) -> None:
+    assert hypervisor.check_qemu(at(machine, PATH=os.environ["PATH"])).result is Result.OK
+
+
+def test_a_qemu_without_the_devices_is_an_error(machine: Path) -> None:
+    _qemu(machine, QEMU_HELP.replace("ccid-card-passthru", "other"))
+    outcome = hypervisor.check_qemu(at(machine, PATH="/nonexistent"))
+    assert outcome.result is Result.ERROR
+    assert "lacks ccid-card-passthru" in outcome.message
+
+
+def test_fedoras_qemu_kvm_is_found(machine: Path) -> None:
+    _qemu(machine, QEMU_HELP)
+    assert hypervisor.check_qemu(at(machine, PATH="/nonexistent")).result is Result.OK
+
+
+def test_no_qemu_is_an_error(machine: Path) -> None:
+    assert hypervisor.check_qemu(at(machine, PATH="/nonexistent")).result is Result.ERROR
+
+
+def test_a_qemu_that_fails_is_an_error(machine: Path) -> None:
+    _qemu(machine, "").write_text("#!/bin/sh\nexit 1\n")
+    assert "does not tell" in hypervisor.check_qemu(at(machine, PATH="/nonexistent")).message
+
+
+# pcscd and polkit.
+
+
+def test_a_listening_pcscd_is_ok(machine: Path) -> None:
+    path = machine / "run" / "pcscd" / "pcscd.comm"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        assert pcsc.check_pcscd(at(machine)).result is Result.OK
+    assert "does not listen" in pcsc.check_pcscd(at(machine)).message
+
+
+def test_no_pcscd_is_an_error(machine: Path) -> None:
+    assert "no socket" in pcsc.check_pcscd(at(machine)).message
+
+
+def test_libpcsclites_own_variable_is_followed(machine: Path) -> None:
+    elsewhere = str(machine / "elsewhere")
+    assert elsewhere in pcsc.check_pcscd(at(machine, PCSCLITE_CSOCK_NAME=elsewhere)).message
+
+
+def test_without_polkit_nothing_is_needed(machine: Path) -> None:
+    assert pcsc.check_polkit(at(machine)).result is Result.OK
+
+
+def test_the_rule_that_we_ship_is_enough(machine: Path) -> None:
+    _asks_polkit(machine)
+    put(machine, "/usr/share/polkit-1/rules.d/50-virtcard.rules", RULES)
+    assert pcsc.check_polkit(at(machine)).result is Result.OK
+
+
+def test_a_missing_rule_is_an_error_that_names_the_actions(machine: Path) -> None:
+    _asks_polkit(machine)
+    put(machine, "/usr/share/polkit-1/rules.d/60-libvirt.rules", 'if (action.id == "org.libvirt.unix.manage")')
+    outcome = pcsc.check_polkit(at(machine))
+    assert outcome.result is Result.ERROR
+    assert all(action in outcome.message for action in pcsc.ACTIONS)
+
+
+def test_an_admins_rule_in_etc_counts(machine: Path) -> None:
+    _asks_polkit(machine)
+    put(machine, "/etc/polkit-1/rules.d/10-ours.rules", RULES.replace('"virtcard"', "'virtcard'"))
+    assert pcsc.check_polkit(at(machine)).result is Result.OK
+
+
+def test_rules_that_only_root_may_read_are_a_warning(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _asks_polkit(machine)
+    monkeypatch.setattr(pcsc, "_files", _forbidden)
+    assert pcsc.check_polkit(at(machine)).result is Result.WARNING
+
+
+def test_the_session_needs_no_rule(machine: Path) -> None:
+    _asks_polkit(machine)
+    assert pcsc.check_polkit(at(machine, "session")).result is Result.OK
+
+
+# The socket directory.
+
+
+def test_no_socket_directory_is_an_error_that_says_how_to_make_it(machine: Path) -> None:
+    outcome = sockets.check_folder(at(machine))
+    assert outcome.result is Result.ERROR
+    assert "systemd-tmpfiles --create" in outcome.hint
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "result"),
+    [(0o2750, SYSTEM_USER, Result.OK), (0o750, SYSTEM_USER, Result.ERROR), (0o2750, "root", Result.ERROR)],
+)
+def test_the_socket_directory_needs_its_group_and_mode(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: str, result: Result
+) -> None:
+    folder = machine / "run" / "virtcard" / "vm"
+    folder.mkdir(parents=True)
+    folder.chmod(mode)
+    monkeypatch.setattr(sockets, "group_name", lambda number: group)
+    assert sockets.check_folder(at(machine)).result is result
+
+
+def test_the_sessions_socket_directory_is_in_the_runtime_directory(machine: Path) -> None:
+    situation = at(machine, "session", XDG_RUNTIME_DIR=str(machine))
+    assert sockets.check_folder(situation).result is Result.ERROR
+    (machine / "virtcard").mkdir()
+    assert sockets.check_folder(situation).result is Result.OK
+
+
+def test_a_file_in_the_directorys_place_is_an_error(machine: Path) -> None:
+    put(machine, "/run/virtcard/vm")
+    assert "is not a directory" in sockets.check_folder(at(machine)).message
+
+
+def test_stale_sockets_are_counted_without_connecting(machine: Path) -> None:
+    folder = machine / "virtcard"
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(folder / "stale.sock"))
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(str(folder / "living.sock"))
+        living.listen()
+        living.setblocking(False)
+        situation = Situation(FakeDoor().choice(), "session", Path("/"), {"XDG_RUNTIME_DIR": str(machine)})
+        outcome = sockets.check_stale(situation)
+        with pytest.raises(BlockingIOError):
+            living.accept()
+    assert outcome == ok("1 sockets of running domains, 1 old ones that libvirt will replace.")
+
+
+# Versions and confinement.
+
+
+def test_this_environment_has_the_right_versions(machine: Path) -> None:
+    situation = at(machine)
+    for check in (versions.check_python, versions.check_dbus_next, versions.check_pyscard):
+        assert check(situation).result is Result.OK
+
+
+@pytest.mark.parametrize("found", ["0.2.2", "0.3.0", None])
+def test_another_dbus_next_is_an_error(found: str | None, machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "installed", lambda package: found)
+    assert versions.check_dbus_next(at(machine)).result is Result.ERROR
+
+
+@pytest.mark.parametrize(("found", "result"), [("2.0.5", Result.OK), ("2.0.4", Result.ERROR), (None, Result.ERROR)])
+def test_pyscard_is_new_enough_from_debian_12_on(
+    found: str | None, result: Result, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "installed", lambda package: found)
+    assert versions.check_pyscard(at(machine)).result is result
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("3.15.0b1", (3, 15, 0)), ("2.3.1", (2, 3, 1)), ("3.13.0+", (3, 13, 0)), ("x", ())]
+)
+def test_versions_are_compared_as_numbers(text: str, found: tuple[int, ...]) -> None:
+    assert versions.numbers(text) == found
+
+
+def test_apparmor_gives_a_hint_and_selinux_a_warning(machine: Path) -> None:
+    assert confinement.check_apparmor(at(machine)).hint == ""
+    assert confinement.check_selinux(at(machine)).result is Result.OK
+    put(machine, confinement.APPARMOR, "Y\n")
+    put(machine, confinement.SELINUX, "1")
+    assert "DENIED" in confinement.check_apparmor(at(machine)).hint
+    assert confinement.check_selinux(at(machine)).result is Result.WARNING
+
+
+# The verb.
+
+
+def test_json_has_every_check_once_with_its_hint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "CHECKS", {"a": lambda _: ok("Fine."), "b": lambda _: warning("Hm.", "Do it.")})
+    assert run(["doctor", "--json"], FakeDoor().choice()) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"check": "a", "result": "ok", "message": "Fine.", "hint": ""},
+        {"check": "b", "result": "warning", "message": "Hm.", "hint": "Do it."},
+    ]
+
+
+def test_an_error_is_exit_code_1_and_the_other_checks_still_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "CHECKS", {"a": lambda _: error("Bad.", "Mend it."), "b": lambda _: ok("Fine.")})
+    assert run(["doctor"], FakeDoor().choice()) == 1
+    assert capsys.readouterr().out == "error    Bad.\n         hint: Mend it.\nok       Fine.\n"
+
+
+def test_the_checks_of_the_verb_all_run_here() -> None:
+    outcomes = verb.examine(Situation(FakeDoor().choice(), "system"), verb.CHECKS)
+    assert len(outcomes) == 12
+    assert all(outcome.message for outcome in outcomes.values())
+
+
+def _nobody(bus: Bus) -> Choice:
+    def refuse(_: Bus) -> FakeDoor:
+        raise Disconnected("virtcardd does not run.")
+
+    return Choice(lambda: bus, refuse)  # type: ignore[arg-type]
+
+
+def _forbidden(folder: Path) -> list[Path]:
+    raise PermissionError(folder)
+
+
+def _qemu(machine: Path, printed: str) -> Path:
+    program = put(machine, "/usr/libexec/qemu-kvm", f"#!/bin/sh\n/bin/cat <<'END'\n{printed}END\n")
+    program.chmod(0o755)
+    return program
+
+
+def _asks_polkit(machine: Path) -> None:
+    for policy in pcsc.ACTIONS.values():
+        put(machine, policy)
