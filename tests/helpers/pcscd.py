@@ -20,7 +20,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -45,15 +44,6 @@ SOCKET: Final = _socket_path()
 """The one socket of this process."""
 
 os.environ["PCSCLITE_CSOCK_NAME"] = str(SOCKET)
-
-
-def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Wait for a condition, polling it every 5 ms."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still not so after {patience} s: {what}")
-        time.sleep(0.005)
 
 
 class Pcscd:
@@ -122,8 +112,8 @@ class Pcscd:
             listener.bind(str(self.path))
             listener.listen(64)
             self.process = subprocess.Popen(
-                # The shell moves the socket to descriptor 3, where sd_listen_fds() looks for it.
-                ["unshare", *namespace, "sh", "-c", f"exec 3<&{listener.fileno()}; {_EXEC}"],
+                # sd_listen_fds() looks for the socket at descriptor 3. bash, since dash knows none above 9.
+                ["unshare", *namespace, "bash", "-c", f"exec 3<&{listener.fileno()}; {_EXEC}"],
                 pass_fds=[listener.fileno()],
                 env={**os.environ, "LISTEN_FDS": "1", "CONF": str(self._config)},
                 stdin=subprocess.DEVNULL,

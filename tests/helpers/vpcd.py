@@ -71,20 +71,29 @@ class Slot:
         self._out = threading.Event()
 
     def plug(self, card: VirtualCard) -> None:
-        """Put the card in. pcscd notices at its next look, every 400 ms (PCSCLITE_STATUS_POLL_RATE)."""
-        self.unplug()
+        """Put a card in an empty slot. pcscd notices at its next look, every 400 ms (PCSCLITE_STATUS_POLL_RATE).
+
+        It must have seen the slot empty first: vpcd takes the next card at the port before it tells of the removal,
+        and then pcscd goes on with the ATR of the card before.
+        """
+        if self._thread is not None:
+            raise RuntimeError("there is a card in the slot: unplug it first")
         self._out = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(card, self._out), name="card", daemon=True)
         self._thread.start()
 
     def unplug(self) -> None:
-        """Take the card out, in the middle of a command too."""
-        self._out.set()
-        if self._socket is not None:
-            _shut(self._socket)
+        """Take the card out, when it is done with its command."""
+        self.hang_up()
         if self._thread is not None:
             self._thread.join(PATIENCE)
         self._thread = None
+
+    def hang_up(self) -> None:
+        """Close the line and do not wait for the card, which may be at work."""
+        self._out.set()
+        if self._socket is not None:
+            _shut(self._socket)
 
     def __enter__(self) -> Self:
         return self

@@ -66,6 +66,7 @@ class Disposition(IntEnum):
 
     LEAVE = 0
     RESET = 1
+    UNPOWER = 2
 
 
 class State(IntFlag):

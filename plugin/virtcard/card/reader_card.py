@@ -19,6 +19,7 @@ from virtcard.card.reader import (
 from virtcard.card.reader_contexts import ReaderContexts
 from virtcard.card.reader_watcher import ReaderEvent, ReaderWatcher, card_events
 from virtcard.errors import CardAbsent, CardError, CardWasReset, ReaderGone
+from virtcard.limits import R_APDU_MIN
 
 
 class ReaderCard:
@@ -49,20 +50,25 @@ class ReaderCard:
         try:
             return self._start()
         except PcscError as failure:
-            if failure.code not in SERVICE_GONE:
-                raise self._failed(failure) from None
-            self._failed(failure)
+            error = self._failed(failure)
+            if failure.code not in SERVICE_GONE and not isinstance(error, CardWasReset):
+                raise error from None
         try:
-            return self._start()  # pcscd ended while nobody looked, and is perhaps back: one try with a new context
+            # Once more: pcscd ended while nobody looked and is perhaps back, or two programs reset at the same time.
+            return self._start()
         except PcscError as failure:
             raise self._failed(failure) from None
 
     def transmit(self, command: bytes) -> bytes:
         """Send one command, 4 to 65,544 bytes. After CardWasReset the card is ours again, and knows nobody."""
         try:
-            return self._powered().transmit(command)
+            answer = self._powered().transmit(command)
         except PcscError as failure:
             raise self._failed(failure) from None
+        if len(answer) < R_APDU_MIN:
+            # pcscd calls it a success when a reader driver brings nothing (vpcd does when its card goes meanwhile).
+            raise CardError(f'The card in "{self.reader}" gave no answer.', hint="Look whether it is still in.")
+        return answer
 
     def reset(self) -> bytes:
         """Reset the card and return its ATR."""
@@ -92,8 +98,14 @@ class ReaderCard:
 
     def end(self, *, reset: bool) -> None:
         """End the transaction; with `reset`, so that no PIN stays verified for the next one."""
+        handle = self._powered()
         try:
-            self._powered().end(Disposition.RESET if reset else Disposition.LEAVE)
+            try:
+                if reset:
+                    # Not by SCardEndTransaction: pcscd would report that reset to our own handle as another's.
+                    handle.reconnect(Disposition.RESET)
+            finally:
+                handle.end(Disposition.LEAVE)
         except PcscError as failure:
             raise self._failed(failure) from None
 
@@ -192,9 +204,12 @@ def _broken(reader: str, code: int) -> CardError:
 
 
 _SENTENCES: Final[dict[int, tuple[str, str]]] = {
-    Result.UNRESPONSIVE_CARD: ('The card in "{reader}" does not answer.', "Is it the right way round?"),
+    Result.UNRESPONSIVE_CARD: ('The card in "{reader}" does not answer.', "Look whether it is the right way round."),
     Result.SHARING_VIOLATION: ('Another program holds the card in "{reader}" for itself.', "End that program."),
-    Result.PROTO_MISMATCH: ('Another program uses the card in "{reader}" with another protocol.', "End that program."),
+    Result.PROTO_MISMATCH: (
+        'The card in "{reader}" speaks neither T=0 nor T=1 with us.',
+        "Another program may hold it with another protocol: end that program.",
+    ),
     Result.SECURITY_VIOLATION: (
         'The PC/SC service (pcscd) keeps the card in "{reader}" from us.',
         "Allow org.debian.pcsc-lite.access_card in polkit.",

@@ -165,7 +165,7 @@ class ReaderWatcher:
             before = {reader.name: reader for reader in self._readers}
             self._readers = tuple(readers)
             listeners = tuple(self._listeners)
-        _tell(listeners, _differences(before, {reader.name: reader for reader in readers}))
+        _tell(listeners, differences(before, {reader.name: reader for reader in readers}))
 
     def _publish_service(self, service: Service) -> None:
         if service is not self._service:
@@ -198,7 +198,8 @@ def _look(context: Context, known: dict[str, int], patience: float) -> list[tupl
         raise
 
 
-def _differences(before: dict[str, ReaderInfo], now: dict[str, ReaderInfo]) -> list[ReaderEvent]:
+def differences(before: dict[str, ReaderInfo], now: dict[str, ReaderInfo]) -> list[ReaderEvent]:
+    """The events that lead from one set of readers, by name, to the next."""
     events: list[ReaderEvent] = [ReaderRemoved(reader) for name, reader in before.items() if name not in now]
     for name, reader in now.items():
         if name not in before:
