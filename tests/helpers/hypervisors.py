@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -19,7 +18,6 @@ import libvirt
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.libvirt import Hypervisor, our_error
 from virtcard.domain.record import DomainRecord
-from virtcard.errors import VirtcardError
 
 PATIENCE = 30.0
 """Seconds for anything that libvirt shall tell; the first start of a QEMU on a busy machine takes long."""
@@ -88,6 +86,16 @@ class ApartLab:
         """Lab.act without the value."""
         self._lab.act(uuid, method, *args)
 
+    def end(self, uuid: UUID) -> None:
+        """Destroy a domain if it runs, and forget all events."""
+        if self.record(uuid).running:
+            self._lab.act(uuid, "destroy")
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget all events so far."""
+        self._lab.events.heard.clear()
+
     def call(self, method: str, *args: object, **keywords: object) -> Any:
         """Call a method of the Hypervisor."""
         return getattr(self._lab.hypervisor, method)(*args, **keywords)
@@ -127,31 +135,13 @@ def apart(uri: str) -> Iterator[ApartLab]:
             lab.close()
 
 
-def refusal(lab: ApartLab, method: str, *args: object) -> VirtcardError:
-    """The error that a Hypervisor's method raises."""
-    try:
-        lab.call(method, *args)
-    except VirtcardError as error:
-        return error
-    raise AssertionError(f"{method} worked")
-
-
 def peer_pid(path: Path) -> int:
-    """Connect to a unix socket and give its peer's pid. Leaves with a shutdown, or QEMU keeps its one client's place."""
+    """The pid at the other end of a unix socket. Leaves with a shutdown, or QEMU keeps its one client's place."""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         client.shutdown(socket.SHUT_RDWR)
     return int(struct.unpack("3i", credentials)[0])
-
-
-def until(condition: Any, what: str) -> None:
-    """Wait until `condition()` holds."""
-    deadline = time.monotonic() + PATIENCE
-    tick = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        tick.wait(0.02)
 
 
 def embed_uri(root: Path) -> str:

@@ -18,18 +18,17 @@ _CARD: Final = (
 WITH_CARD: Final = BARE.replace("</devices>", f"{_CARD}</devices>")
 """The same with a virtual reader; libvirt refuses it when QEMU lacks ccid-card-passthru (qemu_validate.c)."""
 
-NO_DRIVER: Final = "vmware"
-"""A domain type that neither the QEMU nor the test driver runs: it passes the schema, and is never defined."""
-
 
 def schema_probe(xml: str) -> str:
-    """A domain with only the smart cards, ccid controllers and metadata of `xml`, which no driver will define.
+    """A domain with only the smart cards, ccid controllers and metadata of `xml`, which libvirt never defines.
 
-    libvirt checks the schema before it looks at the domain type, so error 92 means that these parts are at fault."""
+    It has more virtual CPUs than it may have: the schema lets that pass, and libvirt refuses it right after,
+    whatever the driver (domain_conf.c). So error 92 means that the parts themselves are at fault."""
     domain = _parse(xml)
-    probe = etree.Element("domain", type=NO_DRIVER)
+    probe = etree.Element("domain", type="qemu")
     etree.SubElement(probe, "name").text = "virtcard-probe"
     etree.SubElement(probe, "memory").text = "1024"
+    etree.SubElement(probe, "vcpu", current="2").text = "1"
     etree.SubElement(etree.SubElement(probe, "os"), "type").text = "hvm"
     devices = etree.SubElement(probe, "devices")
     devices.extend(domain.findall("devices/controller[@type='ccid']"))
