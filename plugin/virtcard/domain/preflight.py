@@ -33,10 +33,11 @@ def check(
     model: DomainModel, host: HostFacts, *, on_existing: OnExisting | str = OnExisting.KEEP
 ) -> tuple[Finding, ...]:
     """All that would keep the domain from starting with a virtual reader, and what is good to know. Errors first."""
+    word = on_existing_of(on_existing)
     found = [
         *_domain(model, host),
-        *existing_findings(model, on_existing_of(on_existing)),
-        *_address(model),
+        *existing_findings(model, word),
+        *(() if word is OnExisting.REPLACE else _address(model)),
         *_usb(model),
         *_socket(host),
     ]

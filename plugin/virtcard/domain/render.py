@@ -7,7 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import (
+    ChoiceLoader,
+    FileSystemLoader,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    TemplateError,
+    TemplateSyntaxError,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lxml import etree
 from markupsafe import Markup
@@ -22,6 +30,8 @@ from virtcard.names import SAVED_NAMESPACE
 TEMPLATES: Final = Path("/etc/virtcard/templates")
 """Where an admin's templates lie; one that is missing there comes from the package."""
 
+_HINT: Final = "Correct it, or remove it to use virtcard's own; nothing was changed."
+
 
 @dataclass(frozen=True, slots=True)
 class Devices:
@@ -35,6 +45,7 @@ class Renderer:
     """Renders templates; a broken one raises Failed with its file and line."""
 
     def __init__(self, templates: Path | None = TEMPLATES) -> None:
+        self._templates = templates
         own = PackageLoader("virtcard", "data/xml")
         loader = own if templates is None else ChoiceLoader([FileSystemLoader(templates), own])
         self._environment = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, autoescape=True)
@@ -77,13 +88,18 @@ class Renderer:
 
     def _render(self, name: str, **values: object) -> str:
         try:
-            return self._environment.get_template(name).render(values).strip()
+            return self._load(name).render(values).strip()
         except TemplateSyntaxError as error:
             raise self._broken(name, f"is not a template: {error.message}", error.lineno) from None
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise self._broken(name, f"cannot be rendered: {error}", _line(error.__traceback__)) from None
+
+    def _load(self, name: str) -> Template:
+        try:
+            return self._environment.get_template(name)
         except (OSError, UnicodeDecodeError) as error:
-            raise Failed(f"The template {name} cannot be read: {error}.") from None
+            where = "" if self._templates is None else f" in {self._templates}"
+            raise Failed(f"The template {name}{where} cannot be read: {error}.", hint=_HINT) from None
 
     def _fragment(self, name: str, text: str) -> Document:
         try:
@@ -93,10 +109,7 @@ class Renderer:
 
     def _broken(self, name: str, what: str, line: int = 0) -> Failed:
         place = f"{self._file(name)}, line {line}," if line else self._file(name)
-        return Failed(
-            f"The template {place} {what.rstrip('.')}.",
-            hint="Correct it, or remove it to use virtcard's own; nothing was changed.",
-        )
+        return Failed(f"The template {place} {' '.join(what.split()).rstrip('.')}.", hint=_HINT)
 
     def _file(self, name: str) -> str:
         loader = self._environment.loader
