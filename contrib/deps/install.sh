@@ -7,6 +7,15 @@ cd "$(dirname "$0")/../.."
 say() { printf 'deps: %s\n' "$*"; }
 die() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 
+# Runs a command with its output in .cache/NAME.log; when it fails, shows the end of that and the complaint.
+quietly() {
+    local name=$1 complaint=$2
+    shift 2
+    "$@" >".cache/$name.log" 2>&1 && return
+    tail -n 20 ".cache/$name.log" >&2
+    die "$complaint; the whole output is in .cache/$name.log"
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -29,7 +38,7 @@ keep_services_down() {
 
 update_lists() {
     say "reading the lists of packages"
-    as_root apt-get update -q -q || die "apt-get update failed; check the network and /etc/apt/sources.list"
+    quietly apt "apt-get update failed" as_root apt-get update
 }
 
 install_packages() {
@@ -42,8 +51,8 @@ install_packages() {
     say "installing ${#missing[@]} Debian packages: ${missing[*]}"
     keep_services_down
     update_lists
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q -q -o DPkg::Lock::Timeout=300 \
-        --no-install-recommends "${missing[@]}" || die "apt-get could not install them; its last lines say why"
+    quietly apt "apt-get could not install them" as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}"
 }
 
 # At least 3.11, able to make a venv, and with the headers that libvirt-python and pyscard are compiled against.
@@ -75,11 +84,8 @@ install_project() {
         "$python" -m venv --clear .venv
     fi
     say "installing virtcard and its tools into .venv (about a minute: libvirt-python and pyscard are compiled)"
-    mkdir -p .cache
-    if ! .venv/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' >.cache/pip.log 2>&1; then
-        tail -n 20 .cache/pip.log >&2
-        die "pip could not install them; more in .cache/pip.log"
-    fi
+    quietly pip "pip could not install them" \
+        .venv/bin/python -m pip install --disable-pip-version-check --editable '.[dev]'
     echo "$key" >"$stamp"
 }
 
@@ -90,6 +96,7 @@ build_guest() {
     .venv/bin/python contrib/guest/build.py
 }
 
+mkdir -p .cache
 install_packages
 install_project
 build_guest
