@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from smartcard import scard
+
 from helpers.pcscd import READERS, Pcscd
 from helpers.vpcd import Slot, VirtualCard
 from helpers.waiting import wait_until
@@ -61,3 +63,17 @@ def running_lab() -> Iterator[Lab]:
             for slot in lab.slots:
                 slot.unplug()
             lab.watcher.stop()
+
+
+@contextmanager
+def exclusive_holder(reader: str) -> Iterator[None]:
+    """A host program that takes the card for itself."""
+    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+    protocols = scard.SCARD_PROTOCOL_T0 | scard.SCARD_PROTOCOL_T1
+    code, handle, _ = scard.SCardConnect(context, reader, scard.SCARD_SHARE_EXCLUSIVE, protocols)
+    assert code == scard.SCARD_S_SUCCESS
+    try:
+        yield
+    finally:
+        scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
+        scard.SCardReleaseContext(context)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.pcsc_lab import Lab
+from helpers.pcsc_lab import Lab, exclusive_holder
 from helpers.pcscd import READERS
 from helpers.scripted_card import (
     AID,
@@ -414,3 +414,47 @@ def test_failures_tell_nothing_of_the_command(lab: Lab) -> None:
     text = "".join(traceback.format_exception(caught.value)) + repr(card)
     for secret in ("123456", "31, 32, 33", "49, 50, 51", VERIFY.hex(), AID.hex()):
         assert secret not in text
+
+
+def test_a_host_program_that_holds_the_card_for_itself_is_named_as_the_cause(lab: Lab) -> None:
+    lab.plug(ScriptedCard())
+    with exclusive_holder(READERS[0]), pytest.raises(CardError, match="for itself") as caught:
+        lab.card().power_on()
+    assert caught.value.hint == "End that program."
+    assert lab.card().power_on() == ATR_T0
+
+
+def test_commands_wait_for_the_transaction_of_a_host_program(lab: Lab) -> None:
+    lab.plug(ScriptedCard())
+    card = lab.card()
+    card.power_on()
+    host = Context()
+    handle = host.connect(READERS[0])
+    handle.begin()
+    answers: list[bytes] = []
+    thread = threading.Thread(target=lambda: answers.append(card.transmit(VERIFIED)))
+    thread.start()
+    thread.join(0.3)
+    assert not answers
+    handle.end(Disposition.LEAVE)
+    thread.join(5)
+    assert answers == [NOT_VERIFIED]
+    host.release()
+
+
+def test_a_card_that_waits_for_its_turn_does_not_hold_up_another_of_its_reader(lab: Lab) -> None:
+    lab.plug(ScriptedCard())
+    first, second = lab.card(), lab.card()
+    first.power_on()
+    second.power_on()
+    with pytest.raises(CardWasReset):
+        first.transmit(VERIFIED)
+    first.begin()
+    thread = threading.Thread(target=second.begin)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    assert first.transmit(VERIFIED) == NOT_VERIFIED
+    first.end(reset=False)
+    thread.join(5)
+    assert not thread.is_alive()
