@@ -248,6 +248,16 @@ def test_closed_connection_is_disconnected(lab: Lab) -> None:
     lab.hypervisor.close()
 
 
+def test_lost_socket_of_the_daemon_is_not_our_lost_connection(lab: Lab) -> None:
+    """A libvirtd without virtlogd hands on the very error that a client without libvirtd gets."""
+    error = libvirt.libvirtError("virDomainCreate() failed")
+    text = "Failed to connect socket to '/run/libvirt/virtlogd-sock': No such file or directory"
+    error.err = (ErrorCode.SYSTEM_ERROR, FROM_RPC, text, 2, "%s", text, None, 2, -1)
+    assert type(lab.hypervisor._error(error)) is LibvirtFailed
+    lab.hypervisor.close()
+    assert type(lab.hypervisor._error(error)) is Disconnected
+
+
 def test_close_sends_no_event_and_open_comes_back(lab: Lab) -> None:
     lab.hypervisor.close()
     lab.hypervisor.open()

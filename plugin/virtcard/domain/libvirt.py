@@ -137,11 +137,11 @@ class Hypervisor:
             return _read(self._domain(uuid))
 
     def records(self) -> list[DomainRecord]:
-        """All domains; one that vanishes meanwhile is left out."""
+        """All domains that this user may read; one that vanishes meanwhile is left out."""
         found = []
         with self._translated():
             for domain in self._open_connection().listAllDomains(0):
-                with _vanishing():
+                with _left_out():
                     found.append(_read(domain))
         return found
 
@@ -265,12 +265,12 @@ class Hypervisor:
 
 
 @contextmanager
-def _vanishing() -> Iterator[None]:
-    """A domain that is gone is no error here."""
+def _left_out() -> Iterator[None]:
+    """One domain that is gone, or closed to us by libvirt's access rules, must not hide the others."""
     try:
         yield
     except libvirt.libvirtError as error:
-        if _code(error) != ErrorCode.NO_DOMAIN:
+        if _code(error) not in (ErrorCode.NO_DOMAIN, ErrorCode.ACCESS_DENIED):
             raise
 
 
