@@ -2,7 +2,7 @@
 
 pcscd writes /run/pcscd/pcscd.pid and looks for /run/pcscd/pcscd.comm: both belong to the machine's own instance. So
 ours gets its socket the way systemd hands it over (LISTEN_FDS), below a temporary directory, and a mount namespace
-with an empty /run/pcscd. Clients find it through PCSCLITE_CSOCK_NAME, which libpcsclite reads once per process: all
+with an empty /run. Clients find it through PCSCLITE_CSOCK_NAME, which libpcsclite reads once per process: all
 instances of one test process share one socket path, one after the other.
 
 vpcd listens on every address (vpcd.c, opensock: INADDR_ANY); its other mode, connecting out, ends pcscd with SIGABRT
@@ -20,6 +20,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -30,7 +31,8 @@ PATIENCE: Final = 10.0
 """Seconds that pcscd gets to start or to end; it takes about 20 ms."""
 
 _EXEC: Final = (
-    'mount -t tmpfs tmpfs /run/pcscd && LISTEN_PID=$$ exec /usr/sbin/pcscd --foreground --info --config "$CONF"'
+    "mount -t tmpfs tmpfs /run && mkdir /run/pcscd"
+    ' && LISTEN_PID=$$ exec /usr/sbin/pcscd --foreground --info --config "$CONF" $OPTIONS'
 )
 
 
@@ -104,8 +106,6 @@ class Pcscd:
             f'FRIENDLYNAME "Virtual PCD"\nDEVICENAME /dev/null:{self.port:#x}\n'
             f"LIBPATH {DRIVER}\nCHANNELID {self.port:#x}\n"
         )
-        if os.geteuid() == 0:
-            Path("/run/pcscd").mkdir(exist_ok=True)
         namespace = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
         self.path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("wb") as log:
@@ -115,7 +115,7 @@ class Pcscd:
                 # sd_listen_fds() looks for the socket at descriptor 3. bash, since dash knows none above 9.
                 ["unshare", *namespace, "bash", "-c", f"exec 3<&{listener.fileno()}; {_EXEC}"],
                 pass_fds=[listener.fileno()],
-                env={**os.environ, "LISTEN_FDS": "1", "CONF": str(self._config)},
+                env={**os.environ, "LISTEN_FDS": "1", "CONF": str(self._config), "OPTIONS": _options()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -128,6 +128,13 @@ class Pcscd:
                 return "Could not initialize" not in self.log
             time.sleep(0.005)
         return False
+
+
+@cache
+def _options() -> str:
+    """Built with polkit (not so on Debian 12) pcscd must not ask it: the bus is in /run, out of its sight."""
+    shown = subprocess.run(["/usr/sbin/pcscd", "--help"], capture_output=True, text=True, check=False)
+    return "--disable-polkit" if "--disable-polkit" in shown.stdout + shown.stderr else ""
 
 
 def _free_pair() -> int:
