@@ -23,6 +23,10 @@ from helpers.waiting import wait_until
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "libvirt"
 """Capabilities of the QEMUs of this machine, kept between runs: the first probe takes 8 s. libvirt checks their age."""
 
+FIRST_CPU = min(os.sched_getaffinity(0))
+"""libvirt calls kept capabilities outdated when CPUID differs, and CPUID tells one core from another: always ask this
+one. (libvirt gives its QEMUs all cores again.)"""
+
 NOBODY = 65_534
 START_PATIENCE = 20.0
 STOP_PATIENCE = 10.0
@@ -31,9 +35,10 @@ STOP_PATIENCE = 10.0
 class Libvirtd:
     """A running private libvirtd with its virtlogd. Made by `private_libvirtd`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, hostname: str = "") -> None:
         """`directory` must be short: its sockets have 107 bytes."""
         self.directory = directory
+        self._hostname = hostname
         self.socket = directory / "libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///session?socket={self.socket}"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -108,12 +113,19 @@ class Libvirtd:
         return [pid for file in files if _is_qemu(pid := int(file.read_text() or 0), self.directory)]
 
     def _spawn(self, daemon: str) -> subprocess.Popen[bytes]:
-        namespace = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"] if os.getuid() == 0 else []
         with (self.directory / f"{daemon}.log").open("ab") as log:
             return subprocess.Popen(
-                [*namespace, f"/usr/sbin/{daemon}"],
+                ["taskset", "--cpu-list", str(FIRST_CPU), *self._namespaces(), f"/usr/sbin/{daemon}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=self.environment(),
             )  # fmt: skip
+
+    def _namespaces(self) -> list[str]:
+        """The words that put a daemon where it is not root, and where it has a host name of its own."""
+        unprivileged = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"]
+        if self._hostname:
+            script = f'hostname {self._hostname} && exec "$@"'
+            return ["unshare", "--uts", "--user", "--map-root-user", "sh", "-c", script, "sh", *unprivileged]
+        return unprivileged if os.getuid() == 0 else []
 
     def _answers(self) -> bool:
         for name, daemon in self._daemons.items():
@@ -136,14 +148,17 @@ class Libvirtd:
 
 
 @contextmanager
-def private_libvirtd() -> Iterator[Libvirtd]:
-    """A libvirtd of our own, with nothing defined; its VMs, processes and files are gone afterwards."""
+def private_libvirtd(hostname: str = "") -> Iterator[Libvirtd]:
+    """A libvirtd of our own, with nothing defined; its VMs, processes and files are gone afterwards.
+
+    With a `hostname` it believes to be on that host: two of these can migrate VMs to each other.
+    """
     libvirt.registerErrorHandler(lambda context, error: None, None)
     directory = Path(tempfile.mkdtemp(prefix="vc-", dir="/tmp"))
-    libvirtd = Libvirtd(directory)
+    libvirtd = Libvirtd(directory, hostname)
     try:
         (directory / "config/libvirt").mkdir(parents=True)
-        # Two of these on one machine are two hosts to libvirt, as a migration wants it.
+        # libvirt tells hosts apart by name and by this.
         (directory / "config/libvirt/libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
         _copy_files(CACHE, libvirtd.capabilities)
         libvirtd.start()
