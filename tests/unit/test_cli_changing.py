@@ -124,6 +124,12 @@ def test_insert_without_a_source_leaves_the_choice_to_the_daemon() -> None:
     assert door.calls[0][2] == ("", {"config": True})
 
 
+def test_insert_config_into_a_domain_that_is_off_waits_for_its_start(capsys: Capture) -> None:
+    door = FakeDoor(answers={"Insert": ["/"]})
+    assert run(["insert", "fedora", "reader:Yubi*", "--config"], door.choice()) == 0
+    assert capsys.readouterr().out == "Domain 'fedora' is off. reader:Yubi* will be put in at every start.\n"
+
+
 def test_insert_into_a_domain_that_is_off_fails_with_the_daemons_sentence(capsys: Capture) -> None:
     error = DomainStateError("The domain is off.", hint="Start it first.")
     assert run(["insert", "fedora", "reader:*"], FakeDoor(answers={"Insert": error}).choice()) == 1

@@ -9,6 +9,9 @@ from virtcard.cli.screen import say
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import BRIDGE, DOMAIN
 
+NO_BRIDGE = "/"
+"""The object path that stands for none: the domain is off, and only its metadata was written."""
+
 
 @click.command("insert")
 @click.argument("vm")
@@ -18,11 +21,14 @@ from virtcard.names import BRIDGE, DOMAIN
 def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     """Put a card in a virtual reader.
 
-    The domain must run. SOURCE is reader:GLOB, the card in a host reader whose name matches. Without it, the only
-    card that fits is taken.
+    The domain must run, unless --config is given. SOURCE is reader:GLOB, the card in a host reader whose name
+    matches. Without it, the only card that fits is taken.
     """
     with choice.open() as client:
         body = (source, {"config": config})
         (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
-        card = client.properties(bridge, BRIDGE)["Source"]
-    say(f"{card or source} is in domain '{vm}'.")
+        card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
+    if bridge == NO_BRIDGE:
+        say(f"Domain '{vm}' is off. {card or 'The card'} will be put in at every start.")
+    else:
+        say(f"{card or source} is in domain '{vm}'.")
