@@ -87,16 +87,14 @@ class Libvirtd:
 
     def stop(self) -> None:
         """End the VMs and both daemons."""
-        if "libvirtd" in self._daemons:
-            with suppress(libvirt.libvirtError):
-                self._destroy_domains()
         qemus = self.qemu_pids()
-        for daemon in ("libvirtd", "virtlogd"):
-            if process := self._daemons.pop(daemon, None):
-                _end(process)
         for pid in qemus:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for daemon in ("libvirtd", "virtlogd"):
+            if process := self._daemons.pop(daemon, None):
+                _end(process)
+        wait_until(lambda: not any(_is_qemu(pid, self.directory) for pid in qemus), STOP_PATIENCE, "the VMs have ended")
 
     def open(self) -> libvirt.virConnect:
         """A new connection to this libvirtd; the caller closes it."""
@@ -137,14 +135,6 @@ class Libvirtd:
         except libvirt.libvirtError:
             return False
         return True
-
-    def _destroy_domains(self) -> None:
-        connection = self.open()
-        try:
-            for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-                domain.destroy()
-        finally:
-            connection.close()
 
 
 @contextmanager
