@@ -111,6 +111,11 @@ class Slot:
                 time.sleep(0.01)  # pcscd is away; it comes back on the same port
 
 
+def serve(port: int, card: VirtualCard) -> None:
+    """Be the card in the slot at `port` until the process is ended: for a card in a process of its own."""
+    Slot(port)._serve(card, threading.Event())
+
+
 def _converse(sock: socket.socket, card: VirtualCard, out: threading.Event) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while not out.is_set():
