@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -80,6 +81,7 @@ class ApartLab:
     """A Lab for another process, with values that travel: embedded QEMU takes a process for itself."""
 
     def __init__(self, uri: str) -> None:
+        _stay_on_one_cpu()
         self._lab = Lab(uri)
 
     def act(self, uuid: UUID, method: str, *args: object) -> None:
@@ -122,6 +124,11 @@ class _Manager(BaseManager):
 
 
 _Manager.register("ApartLab", ApartLab)
+
+
+def _stay_on_one_cpu() -> None:
+    """libvirt drops what it knows of QEMU when KVM's CPUID differs, and that holds the number of the CPU it ran on."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 @contextmanager

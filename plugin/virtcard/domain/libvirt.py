@@ -134,15 +134,19 @@ class Hypervisor:
     def record(self, uuid: UUID) -> DomainRecord:
         """One domain as it is now; NoSuchDomain."""
         with self._translated():
-            return _read(self._domain(uuid))
+            domain = self._domain(uuid)
+            return _read(domain, bool(domain.isPersistent()), bool(domain.hasManagedSaveImage(0)))
 
     def records(self) -> list[DomainRecord]:
         """All domains that this user may read; one that vanishes meanwhile is left out."""
         found = []
         with self._translated():
-            for domain in self._open_connection().listAllDomains(0):
+            connection = self._open_connection()
+            persistent = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
+            saved = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+            for domain in connection.listAllDomains(0):
                 with _left_out():
-                    found.append(_read(domain))
+                    found.append(_read(domain, domain.UUID() in persistent, domain.UUID() in saved))
         return found
 
     def define(self, xml: str) -> None:
@@ -278,16 +282,22 @@ def _uuid(domain: libvirt.virDomain) -> UUID:
     return UUID(bytes=domain.UUID())
 
 
-def _read(domain: libvirt.virDomain) -> DomainRecord:
-    running = bool(domain.isActive())
+def _ids(connection: libvirt.virConnect, flags: int) -> set[bytes]:
+    """UUIDs of the domains that `flags` (virConnectListAllDomainsFlags) choose: one call, not one per domain."""
+    return {domain.UUID() for domain in connection.listAllDomains(flags)}
+
+
+def _read(domain: libvirt.virDomain, persistent: bool, managed_save: bool) -> DomainRecord:
+    state = domain.state()[0]
+    running = state != libvirt.VIR_DOMAIN_SHUTOFF and bool(state != libvirt.VIR_DOMAIN_CRASHED or domain.isActive())
     return DomainRecord(
         uuid=_uuid(domain),
         name=domain.name(),
         id=domain.ID() if running else -1,
-        state=state_word(domain.state()[0]),
+        state=state_word(state),
         running=running,
-        persistent=bool(domain.isPersistent()),
-        managed_save=bool(domain.hasManagedSaveImage(0)),
+        persistent=persistent,
+        managed_save=managed_save,
         inactive_xml=domain.XMLDesc(INACTIVE_SECURE),
         live_xml=domain.XMLDesc(0) if running else None,
     )
