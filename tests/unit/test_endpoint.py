@@ -1,0 +1,96 @@
+"""The text of endpoints."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtcard.bridge.endpoint import Endpoint, Scheme, parse_endpoint
+from virtcard.errors import InvalidArgument
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("unix:///run/vm.sock", Endpoint(Scheme.UNIX, path="/run/vm.sock")),
+        ("unix:///run/a b?c#d%20", Endpoint(Scheme.UNIX, path="/run/a b?c#d%20")),
+        ("unix-listen:///run/vm.sock", Endpoint(Scheme.UNIX_LISTEN, path="/run/vm.sock")),
+        ("tcp://host.example:2001", Endpoint(Scheme.TCP, host="host.example", port=2001)),
+        ("tcp://127.0.0.1:1", Endpoint(Scheme.TCP, host="127.0.0.1", port=1)),
+        ("tcp://[::1]:65535", Endpoint(Scheme.TCP, host="::1", port=65535)),
+        ("tcp-listen://[::]:2001", Endpoint(Scheme.TCP_LISTEN, host="::", port=2001)),
+    ],
+)
+def test_endpoint_is_read_and_written_back(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
+    assert str(endpoint) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/run/vm.sock",
+        "unix:/run/vm.sock",
+        "unix://relative",
+        "unix://",
+        "unix:///a\0b",
+        "UNIX:///run/vm.sock",
+        "tls://host:1",
+        "spice://host:1",
+        "tcp://",
+        "tcp://host",
+        "tcp://:2001",
+        "tcp://host:",
+        "tcp://host:0",
+        "tcp://host:65536",
+        "tcp://host:99999999999999999999",
+        "tcp://host:-1",
+        "tcp://host:٣",
+        "tcp://host:1/",
+        "tcp://::1:2001",
+        "tcp://[]:2001",
+        "tcp://[::1]2001",
+        "tcp://ho st:1",
+        "tcp://host:1:2",
+    ],
+)
+def test_anything_else_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_endpoint(text)
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint
+
+
+def test_path_of_107_bytes_fits_and_one_more_does_not() -> None:
+    path = "/" + "x" * 106
+    assert parse_endpoint(f"unix://{path}").path == path
+    with pytest.raises(InvalidArgument, match="108 bytes"):
+        parse_endpoint(f"unix://{path}x")
+
+
+def test_path_is_measured_in_bytes() -> None:
+    with pytest.raises(InvalidArgument, match="109 bytes"):
+        parse_endpoint("unix:///" + "ü" * 54)
+
+
+def test_unix_makes_an_endpoint_of_a_path() -> None:
+    assert str(Endpoint.unix("/run/vm.sock")) == "unix:///run/vm.sock"
+    assert str(Endpoint.unix("/run/vm.sock", listen=True)) == "unix-listen:///run/vm.sock"
+    with pytest.raises(InvalidArgument):
+        Endpoint.unix("vm.sock")
+
+
+@given(st.text())
+def test_any_text_is_an_endpoint_or_an_invalid_argument(text: str) -> None:
+    try:
+        endpoint = parse_endpoint(text)
+    except InvalidArgument:
+        return
+    assert parse_endpoint(str(endpoint)) == endpoint
+
+
+@given(st.sampled_from(["tcp://", "tcp-listen://", "unix://", "unix-listen://"]), st.text())
+def test_any_rest_is_an_endpoint_or_an_invalid_argument(scheme: str, rest: str) -> None:
+    test_any_text_is_an_endpoint_or_an_invalid_argument.hypothesis.inner_test(scheme + rest)  # type: ignore[attr-defined]
