@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ from virtcard.card.reader_watcher import (
     ServiceChanged,
     card_events,
 )
+from virtcard.limits import WATCH_STOP_PATIENCE
 
 
 @pytest.fixture
@@ -118,6 +120,21 @@ def test_stop_is_prompt_while_pcscd_is_away(watcher: ReaderWatcher) -> None:
     started = time.monotonic()
     watcher.stop()
     assert time.monotonic() - started < 0.5
+
+
+def test_stop_gives_up_a_pcscd_that_hangs(lab: Lab) -> None:
+    assert lab.pcscd.process is not None
+    lab.pcscd.process.send_signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        lab.watcher.stop()
+        assert time.monotonic() - started < WATCH_STOP_PATIENCE + 0.5
+    finally:
+        lab.pcscd.process.send_signal(signal.SIGCONT)
+
+
+def test_stop_before_start_is_harmless(watcher: ReaderWatcher) -> None:
+    watcher.stop()
 
 
 def test_stop_right_after_start_is_prompt(lab: Lab) -> None:

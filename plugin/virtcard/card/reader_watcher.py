@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -81,6 +80,7 @@ class ReaderWatcher:
         self._service = Service.AWAY
         self._stopping = threading.Event()
         self._settled = threading.Event()
+        self._pause = BACKOFF_FIRST
         self._context: Context | None = None
         self._thread = threading.Thread(target=self._run, name="readers", daemon=True)
 
@@ -103,13 +103,12 @@ class ReaderWatcher:
         return self._settled.wait(patience)
 
     def stop(self) -> None:
-        """End the thread: within milliseconds, or, with a pcscd that hangs, at WATCH_STOP_PATIENCE."""
+        """End the thread: within milliseconds, or, with a pcscd that hangs, give it up after WATCH_STOP_PATIENCE."""
         self._stopping.set()
-        deadline = time.monotonic() + WATCH_STOP_PATIENCE
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            if (context := self._context) is not None:
-                context.cancel()  # lost when the thread is between two waits, so again
-            self._thread.join(0.02)
+        if self._thread.is_alive():
+            # In a thread, since SCardCancel asks pcscd too, and has no time-out.
+            threading.Thread(target=self._cancel, name="readers-cancel", daemon=True).start()
+            self._thread.join(WATCH_STOP_PATIENCE)
 
     def subscribe(self, listener: ReaderListener) -> tuple[ReaderInfo, ...]:
         """Tell `listener` about every change to the readers returned."""
@@ -123,19 +122,23 @@ class ReaderWatcher:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
+    def _cancel(self) -> None:
+        while self._thread.is_alive():
+            if (context := self._context) is not None:
+                context.cancel()  # lost when the thread is between two waits, so again
+            self._thread.join(0.02)
+
     def _run(self) -> None:
-        pause = BACKOFF_FIRST
         while not self._stopping.is_set():
             try:
                 self._context = Context()
-                pause = BACKOFF_FIRST
                 self._watch(self._context)
             except PcscError as failure:
                 # pcsc-lite may say INVALID_HANDLE when a cancel meets a time-out: a new context is all it takes.
                 if failure.code not in (Result.INVALID_HANDLE, Result.CANCELLED):
                     self._lost()
-                    self._stopping.wait(pause)
-                    pause = min(2 * pause, BACKOFF_MAX)
+                self._stopping.wait(self._pause)
+                self._pause = min(2 * self._pause, BACKOFF_MAX)
             finally:
                 self._release()
 
@@ -152,6 +155,7 @@ class ReaderWatcher:
             if set(names) == set(readers):
                 self._publish([readers[name] for name in names])
                 self._settled.set()
+                self._pause = BACKOFF_FIRST
             known = {PNP_READER: known[PNP_READER]} | {name: known.get(name, int(State.UNAWARE)) for name in names}
             patience = WATCH_PATIENCE
 
