@@ -25,7 +25,7 @@ LEAVE_PATIENCE = EJECT_PATIENCE + 2 * ACK_PATIENCE
 
 SENTENCES = {
     "connecting": "Looking for the virtual machine at {endpoint}.",
-    "empty": "The virtual reader is there, without a card.",
+    "empty": "The virtual reader is empty.",
     "inserted": "{source} is in the virtual reader.",
     "ejecting": "Taking the card out.",
 }
@@ -57,7 +57,9 @@ def serve(endpoint: Endpoint, card: Card, source: str, *, reconnect: bool) -> No
     """Run the bridge until it ends, Ctrl-C or SIGTERM, and leave in order; Failed when it ended with an error."""
     from virtcard.bridge.runner import Bridge
 
-    bridge = Bridge(endpoint, _teller(endpoint, source), reconnect=reconnect)
+    tell = _teller(endpoint, source)
+    bridge = Bridge(endpoint, tell, reconnect=reconnect)
+    tell(bridge.status)
     with _terminable():
         try:
             bridge.start()

@@ -1,0 +1,158 @@
+"""`virtcard connect` as a process, between a stand-in for QEMU and a card of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from helpers.fake_card import FakeCard
+from helpers.qemu_peer import CARD_REMOVE, READER_REMOVE, QemuPeer
+from virtcard.cli.run import run
+
+Capture = pytest.CaptureFixture[str]
+
+SELECT = bytes.fromhex("00A4040000")
+PROGRAM = f"""
+import sys
+from contextlib import nullcontext
+sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
+from helpers.fake_card import FakeCard
+import virtcard.cli.local.source as source
+source.opened = lambda text: nullcontext(FakeCard())
+from virtcard.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A socket path that is short enough."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "vm.sock"
+
+
+@pytest.fixture
+def peer(place: Path) -> Iterator[QemuPeer]:
+    qemu = QemuPeer(place)
+    yield qemu
+    qemu.close()
+
+
+@contextmanager
+def connecting(place: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", PROGRAM, "connect", *options, f"unix://{place}", "reader:Fake*"]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_the_guest_talks_to_the_card(place: Path, peer: QemuPeer) -> None:
+    with connecting(place):
+        peer.wait_card()
+        assert peer.exchange(SELECT) == b"\x90\x00"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_ctrl_c_and_sigterm_take_the_card_out_in_order(
+    place: Path, peer: QemuPeer, number: signal.Signals, code: int
+) -> None:
+    with connecting(place) as child:
+        peer.wait_card()
+        child.send_signal(number)
+        printed, errors = child.communicate(timeout=20)
+    assert child.returncode == code
+    assert errors == ""
+    assert peer.types()[-2:] == [CARD_REMOVE, READER_REMOVE]
+    assert printed.splitlines() == [
+        f"Looking for the virtual machine at unix://{place}.",
+        "The virtual reader is empty.",
+        "reader:Fake* is in the virtual reader.",
+        "Taking the card out.",
+        "The virtual reader is empty.",
+    ]
+
+
+def test_it_waits_for_a_machine_that_is_not_there_yet(place: Path) -> None:
+    with connecting(place) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("Looking for")
+        qemu = QemuPeer(place)
+        qemu.wait_card()
+        qemu.close()
+
+
+def test_it_comes_back_after_qemu_went_away(place: Path, peer: QemuPeer) -> None:
+    with connecting(place):
+        peer.wait_card()
+        peer.hang_up()
+        peer.wait_for(lambda: peer.connections == 2, "a second connection")
+        peer.wait_card()
+
+
+def test_without_reconnect_it_ends_when_qemu_goes_away(place: Path, peer: QemuPeer) -> None:
+    with connecting(place, "--no-reconnect") as child:
+        peer.wait_card()
+        peer.hang_up()
+        _, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (0, "")
+
+
+def test_without_reconnect_an_unreachable_machine_is_exit_code_1(place: Path) -> None:
+    with connecting(place, "--no-reconnect") as child:
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == 1
+    assert "virtcard: " in errors
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "source", "code"),
+    [
+        ("nonsense", "reader:*", 2),
+        ("unix://relative", "reader:*", 2),
+        ("tcp://host", "reader:*", 2),
+        ("unix:///tmp/x", "Yubico", 2),
+        ("unix:///tmp/x", "reader:", 2),
+        ("unix:///tmp/x", "floppy:a", 4),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(endpoint: str, source: str, code: int, capsys: Capture) -> None:
+    assert run(["connect", endpoint, source]) == code
+    sentence, hint = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("virtcard: ")
+    assert hint.startswith("hint: ")
+
+
+def test_a_source_of_somebody_else_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    from virtcard.cli.local import source
+
+    opened: list[str] = []
+
+    def open_card(rest: str) -> FakeCard:
+        opened.append(rest)
+        return FakeCard()
+
+    monkeypatch.setattr(source, "entry_points", _one_entry_point("floppy", open_card))
+    with source.opened("floppy:a") as card:
+        assert isinstance(card, FakeCard)
+    assert opened == ["a"]
+
+
+def _one_entry_point(scheme: str, opener: Callable[[str], FakeCard]) -> Callable[..., list[object]]:
+    class Source:
+        open = staticmethod(opener)
+
+    class Entry:
+        load = staticmethod(lambda: Source)
+
+    return lambda *, group, name: [Entry] if (group, name) == ("virtcard.sources", scheme) else []
