@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -116,7 +117,11 @@ def test_the_daemons_errors_keep_their_sentence_hint_and_exit_code(
     service: FakeService, failure: VirtcardError, code: int, capsys: Capture
 ) -> None:
     bridge = ["eject", "win11"]
-    service.find_domain = lambda text: WIN11  # type: ignore[method-assign]
+
+    async def always(_text: str) -> UUID:
+        return WIN11
+
+    service.find_domain = always  # type: ignore[method-assign]
     service.failure = failure
     assert run(bridge) == code
     assert capsys.readouterr().err == f"virtcard: No.\nhint: {failure.hint}\n"

@@ -170,7 +170,9 @@ class Client:
 
     async def _start_daemon(self) -> None:
         try:
-            await self._bus.ask_bus("StartServiceByName", "su", [BUS_NAME, 0])
+            # dbus-daemon knows only names with an activation file here, even when somebody owns the name
+            if not (await self._bus.ask_bus("NameHasOwner", "s", [BUS_NAME]))[0]:
+                await self._bus.ask_bus("StartServiceByName", "su", [BUS_NAME, 0])
             self._owner = str((await self._bus.ask_bus("GetNameOwner", "s", [BUS_NAME]))[0])
         except DBusError as error:
             raise to_virtcard_error(error) from error

@@ -18,8 +18,8 @@ class ManagerInterface(Shown[StatusView]):
         self._service = service
 
     @method()
-    def FindDomain(self, text: "s") -> "o":
-        return domain_path(self._service.find_domain(text))
+    async def FindDomain(self, text: "s") -> "o":
+        return domain_path(await self._service.find_domain(text))
 
     @dbus_property(access=PropertyAccess.READ)
     def Version(self) -> "s":

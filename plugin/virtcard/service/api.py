@@ -31,7 +31,7 @@ class Service(Protocol):
     def listen_status(self, listener: Callable[[StatusView], None]) -> None:
         """Call `listener` whenever `status()` changes."""
 
-    def find_domain(self, text: str) -> UUID:
+    async def find_domain(self, text: str) -> UUID:
         """The domain with this UUID, name or id (tried in virsh's order: id, UUID, name); NoSuchDomain."""
 
     async def enable(self, uuid: UUID, options: EnableOptions) -> Change:

@@ -76,8 +76,17 @@ class VirtcardService:
             for listener in self._status_listeners:
                 listener(status)
 
-    def find_domain(self, text: str) -> UUID:
-        """The domain with this id, UUID or name, in virsh's order; NoSuchDomain."""
+    async def find_domain(self, text: str) -> UUID:
+        """The domain with this id, UUID or name, in virsh's order; one defined a moment ago too. NoSuchDomain."""
+        found = self._named(text)
+        if found is None:
+            await self._take_in_unknown()
+            found = self._named(text)
+        if found is None:
+            raise NoSuchDomain(f"No domain is called '{text}'.", hint="See 'virtcard list' for all domains.")
+        return found
+
+    def _named(self, text: str) -> UUID | None:
         views = self.registry.domains.values()
         for same in (
             lambda view: text.isdecimal() and view.id == int(text),
@@ -87,7 +96,14 @@ class VirtcardService:
             for view in views:
                 if same(view):
                     return view.uuid
-        raise NoSuchDomain(f"No domain is called '{text}'.", hint="See 'virtcard list' for all domains.")
+        return None
+
+    async def _take_in_unknown(self) -> None:
+        """Events come a little later than the domains they tell of."""
+        for uuid in await self._link.call(lambda hypervisor: hypervisor.domain_uuids()):
+            if self.registry.domains.get(uuid) is None:
+                async with self._turns.turn(uuid):
+                    await self._reconcile(uuid)
 
     async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
         """Give the domain a virtual reader in its configuration."""
@@ -152,7 +168,8 @@ class VirtcardService:
         """Something happened to a domain."""
         if event.uuid is None or (event.kind is EventKind.METADATA and event.namespace != WISH_NAMESPACE):
             return
-        burst = event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
+        known = self.registry.domains.get(event.uuid) is not None
+        burst = known and event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
 
     def on_readers(self) -> None:

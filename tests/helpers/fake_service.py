@@ -1,0 +1,109 @@
+"""A service without libvirt, PC/SC or bridges: what it is told to hold and to answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from virtcard.domain.finding import Finding, Severity
+from virtcard.errors import NoSuchDomain
+from virtcard.service.api import EnableOptions
+from virtcard.service.registry import Registry
+from virtcard.service.views import (
+    BridgeState,
+    BridgeView,
+    Change,
+    DomainView,
+    ReaderView,
+    StatusView,
+    VirtualReader,
+)
+
+WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
+FEDORA = UUID("11111111-2222-3333-4444-555555555555")
+
+FINDING = Finding(Severity.WARNING, "no-usb3", "The domain has USB 1 only.", "Add a qemu-xhci controller.")
+
+
+def domain_view(uuid: UUID = WIN11, name: str = "win11") -> DomainView:
+    """A running domain with a reader and no card."""
+    return DomainView(uuid, name, 3, "running", True, True, True, VirtualReader.PRESENT, "", "", "")
+
+
+def reader_view(number: int = 0) -> ReaderView:
+    """A host reader with a card."""
+    return ReaderView(number, f"Yubico YubiKey {number:02}", True, bytes.fromhex("3B0A"), (WIN11,))
+
+
+def bridge_view(uuid: UUID = WIN11) -> BridgeView:
+    """A bridge with a card in it."""
+    endpoint = f"unix:///run/virtcard/vm/{uuid}.sock"
+    return BridgeView(uuid, 0, "reader:Yubico*", endpoint, BridgeState.INSERTED, 1_700_000_000_000_000, 7)
+
+
+class FakeService:
+    """Implements `virtcard.service.api.Service`. `failure` is raised by every call; `hold` keeps inserts waiting."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.calls: list[tuple[object, ...]] = []
+        self.failure: Exception | None = None
+        self.hold: asyncio.Event | None = None
+        self.diff = "-old\n+new\n"
+        self._status = StatusView("0.1.0", "qemu:///system", "connected", "away", "system")
+        self._listeners: list[Callable[[StatusView], None]] = []
+
+    def fill(self) -> FakeService:
+        """Put one of each on the shelves."""
+        self.registry.domains.put(WIN11, domain_view())
+        self.registry.readers.put(0, reader_view())
+        self.registry.bridges.put((WIN11, 0), bridge_view())
+        return self
+
+    def status(self) -> StatusView:
+        return self._status
+
+    def listen_status(self, listener: Callable[[StatusView], None]) -> None:
+        self._listeners.append(listener)
+
+    def set_libvirt(self, state: str) -> None:
+        """Change the status."""
+        self._status = replace(self._status, libvirt=state)
+        for listener in self._listeners:
+            listener(self._status)
+
+    async def find_domain(self, text: str) -> UUID:
+        self._note("find_domain", text)
+        for uuid, view in self.registry.domains.items():
+            if text in {view.name, str(uuid), str(view.id)}:
+                return uuid
+        raise NoSuchDomain(f"There is no domain '{text}'.", hint="List them: virtcard list")
+
+    async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
+        self._note("enable", uuid, options)
+        return Change(True, self.diff, True, (FINDING,))
+
+    async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
+        self._note("disable", uuid, options)
+        return Change(False, "", False)
+
+    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int] | None:
+        self._note("insert", uuid, source, config)
+        if self.hold is not None:
+            await self.hold.wait()
+        view = self.registry.domains.get(uuid)
+        return (uuid, 0) if view is not None and view.id >= 0 else None
+
+    async def eject(self, uuid: UUID, *, config: bool) -> None:
+        self._note("eject", uuid, config)
+
+    async def check(self, uuid: UUID) -> tuple[Finding, ...]:
+        self._note("check", uuid)
+        return (FINDING,)
+
+    def _note(self, *call: object) -> None:
+        self.calls.append(call)
+        if self.failure is not None:
+            raise self.failure
