@@ -70,6 +70,58 @@ def test_usb_switched_off_is_an_error() -> None:
     assert codes(usb("none")) == [("error", "usb-none")]
 
 
+def test_a_full_ehci_bus_is_passed_over() -> None:
+    assert codes(usb("ich9-ehci1", "qemu-xhci") + tablets(*"123456")) == []
+
+
+def tablets(*ports: str, bus: int = 0) -> str:
+    return "".join(
+        f"<input type='tablet' bus='usb'><address type='usb' bus='{bus}' port='{p}'/></input>" for p in ports
+    )
+
+
+def hub(port: str) -> str:
+    return f"<hub type='usb'><address type='usb' bus='0' port='{port}'/></hub>"
+
+
+@pytest.mark.parametrize(("model", "ports"), [("piix3-uhci", 2), ("pci-ohci", 3), ("qemu-xhci", 4), ("nec-xhci", 4)])
+def test_a_bus_without_a_free_port_is_an_error(model: str, ports: int) -> None:
+    taken = [str(port + 1) for port in range(ports)]
+    assert codes(usb(model) + tablets(*taken)) == [("error", "usb-full")]
+    assert codes(usb(model) + tablets(*taken[1:])) == []
+
+
+def test_ehci_has_six_ports_with_its_companions() -> None:
+    controllers = companions("ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3")
+    assert codes(controllers + tablets(*"123456")) == [("error", "usb-full")]
+    assert codes(controllers + tablets(*"12345")) == []
+
+
+def test_a_controller_may_say_how_many_ports_it_has() -> None:
+    controller = "<controller type='usb' index='0' model='qemu-xhci' ports='15'/>"
+    assert codes(controller + tablets(*"1234")) == []
+
+
+def test_a_free_port_of_a_hub_will_do() -> None:
+    full = usb("piix3-uhci") + hub("1") + tablets("2")
+    assert codes(full) == []
+    assert codes(full + tablets(*(f"1.{port}" for port in range(1, 8)))) == []
+    assert codes(full + tablets(*(f"1.{port}" for port in range(1, 9)))) == [("error", "usb-full")]
+
+
+def test_a_second_bus_will_do() -> None:
+    assert codes(usb("piix3-uhci", "qemu-xhci") + tablets("1", "2")) == []
+
+
+def test_a_full_bus_is_fine_for_a_reader_that_is_there() -> None:
+    reader = "<controller type='ccid' index='0'><address type='usb' bus='0' port='2'/></controller>"
+    assert codes(usb("piix3-uhci") + tablets("1") + reader) == []
+
+
+def test_the_ports_of_an_unknown_controller_are_not_counted() -> None:
+    assert codes(usb("qusb1") + tablets(*"123456789")) == []
+
+
 def test_a_missing_socket_directory_is_an_error_with_a_way_out() -> None:
     (finding,) = findings(host=replace(HOST, socket_dir_exists=False))
     assert finding.code == "socket-dir-missing"

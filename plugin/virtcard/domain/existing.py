@@ -51,6 +51,6 @@ def _in_the_way(word: str, on_existing: OnExisting) -> Finding:
     return Finding(
         Severity.ERROR if fail else Severity.WARNING,
         "smartcard-existing",
-        f"The domain has a smart card device of its own ({word})" + ("." if fail else ", which was kept."),
+        f"The domain has a smart card device of its own ({word})" + ("." if fail else ", which stays."),
         "Use --on-existing replace to put a virtual reader in its place; disable brings it back.",
     )

@@ -70,6 +70,14 @@ class CcidController:
 
 
 @dataclass(frozen=True, slots=True)
+class UsbPort:
+    """A place on a USB bus: `port` is "1", or "1.2" on the hub in port 1."""
+
+    bus: int
+    port: str
+
+
+@dataclass(frozen=True, slots=True)
 class DomainModel:
     """One domain XML, as far as virtcard cares."""
 
@@ -82,6 +90,10 @@ class DomainModel:
     smartcards: tuple[Smartcard, ...]
     usb_controllers: tuple[UsbController, ...]
     ccid_controllers: tuple[CcidController, ...]
+    usb_ports: tuple[UsbPort, ...]
+    """Ports that devices have an address on, hubs among them."""
+    usb_hubs: tuple[UsbPort, ...]
+    """Those of the hubs."""
     spice: bool
     """It has SPICE graphics."""
     qemu_commandline: bool
@@ -135,6 +147,8 @@ def read_model(root: etree._Element) -> DomainModel:
         smartcards=tuple(_smartcard(element) for element in smartcard_elements(root)),
         usb_controllers=tuple(_usb(element) for element in _controllers(root, "usb")),
         ccid_controllers=tuple(_ccid(element) for element in ccid_elements(root)),
+        usb_ports=tuple(_usb_ports(root, "*")),
+        usb_hubs=tuple(_usb_ports(root, "hub")),
         spice=any(element.get("type") == "spice" for element in root.iterfind("./devices/graphics")),
         qemu_commandline=root.find(f"./{{{QEMU_NAMESPACE}}}commandline") is not None,
     )
@@ -193,6 +207,12 @@ def _ccid_address(element: etree._Element) -> CcidAddress:
 
 def _usb(element: etree._Element) -> UsbController:
     return UsbController(_number(element.get("index")), element.get("model", ""), _number(element.get("ports")))
+
+
+def _usb_ports(root: etree._Element, device: str) -> Iterator[UsbPort]:
+    for address in root.iterfind(f"./devices/{device}/address"):
+        if address.get("type") == "usb":
+            yield UsbPort(_number(address.get("bus")), address.get("port", ""))
 
 
 def _ccid(element: etree._Element) -> CcidController:

@@ -10,10 +10,10 @@ from typing import Final
 from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
 from virtcard.domain.finding import Finding, Severity
 from virtcard.domain.model import CcidAddress, DomainModel
+from virtcard.domain.usb import usb_findings
 from virtcard.limits import UNIX_PATH_MAX
 
 _QEMU_TYPES: Final = ("qemu", "kvm", "hvf", "test")
-_EHCI_ONLY: Final = ("ehci", "ich9-ehci1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def check(
         *_domain(model, host),
         *existing_findings(model, word),
         *(() if word is OnExisting.REPLACE else _address(model)),
-        *_usb(model),
+        *usb_findings(model),
         *_socket(host),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
@@ -87,36 +87,6 @@ def _address(model: DomainModel) -> Iterator[Finding]:
             "The domain's smart card device is not in slot 0 of CCID controller 0, the only place libvirt takes.",
             "Correct its <address type='ccid' controller='0' slot='0'/> with virsh edit.",
         )
-
-
-def _usb(model: DomainModel) -> Iterator[Finding]:
-    models = [controller.model for controller in model.usb_controllers]
-    if "none" in models:
-        yield _error(
-            "usb-none",
-            "USB is switched off in the domain (<controller type='usb' model='none'/>).",
-            "Give it a USB controller, for example <controller type='usb' model='qemu-xhci'/>.",
-        )
-        return
-    buses = _high_speed_only(model)
-    if buses and _bus(model) in buses:
-        yield _error(
-            "usb-ehci-only",
-            f"USB bus {_bus(model)} of the domain is EHCI alone, which takes no full-speed device like a reader.",
-            "Use <controller type='usb' model='qemu-xhci'/>, or add the EHCI controller's UHCI companions.",
-        )
-
-
-def _high_speed_only(model: DomainModel) -> frozenset[int]:
-    """USB buses whose every controller is EHCI; a companion shares the index of its EHCI controller."""
-    slow = {controller.index for controller in model.usb_controllers if controller.model not in _EHCI_ONLY}
-    return frozenset(controller.index for controller in model.usb_controllers) - slow
-
-
-def _bus(model: DomainModel) -> int:
-    """The bus the reader is or will be on: libvirt gives a device the first bus with a free port, at any speed."""
-    said = next((controller.bus for controller in model.ccid_controllers if controller.index == 0), None)
-    return min(controller.index for controller in model.usb_controllers) if said is None else said
 
 
 def _socket(host: HostFacts) -> Iterator[Finding]:
