@@ -96,7 +96,7 @@ def test_insert_and_eject_pass_their_options_to_the_service(service: FakeService
     assert ("eject", WIN11, False) in service.calls
     assert capsys.readouterr().out.splitlines() == [
         "reader:Yubico* is in domain 'win11'.",
-        "Domain 'fedora' is off. The card will be put in at every start.",
+        "Domain 'fedora' is off; its metadata asks for the card now.",
         "The virtual reader of domain 'win11' is empty.",
     ]
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.door import FEDORA, WIN11, FakeDoor, changed, unchanged
 from virtcard.cli.run import run
 from virtcard.errors import DomainStateError, PolicyDenied
-from virtcard.names import DOMAIN, bridge_path, domain_path
+from virtcard.names import DOMAIN, MANAGER, ROOT_PATH, bridge_path, domain_path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -126,8 +126,19 @@ def test_insert_without_a_source_leaves_the_choice_to_the_daemon() -> None:
 
 def test_insert_config_into_a_domain_that_is_off_waits_for_its_start(capsys: Capture) -> None:
     door = FakeDoor(answers={"Insert": ["/"]})
+    door.world[ROOT_PATH][MANAGER]["Instance"] = "session"
     assert run(["insert", "fedora", "reader:Yubi*", "--config"], door.choice()) == 0
-    assert capsys.readouterr().out == "Domain 'fedora' is off. reader:Yubi* will be put in at every start.\n"
+    printed = capsys.readouterr()
+    assert printed.out == "Domain 'fedora' is off; its metadata asks for reader:Yubi* now.\n"
+    assert printed.err == ""
+
+
+def test_insert_config_says_that_the_system_does_not_follow_metadata(capsys: Capture) -> None:
+    door = FakeDoor(answers={"Insert": [bridge_path(WIN11, 0)]})
+    assert run(["insert", "win11", "reader:Yubi*", "--config"], door.choice()) == 0
+    assert "does not follow the metadata" in capsys.readouterr().err
+    assert run(["insert", "win11", "reader:Yubi*"], door.choice()) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_insert_into_a_domain_that_is_off_fails_with_the_daemons_sentence(capsys: Capture) -> None:

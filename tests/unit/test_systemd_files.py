@@ -162,3 +162,31 @@ def test_user_tmpfiles_makes_a_private_directory(tmp_path: Path) -> None:
     done = run("systemd-tmpfiles", "--user", "--create", str(file), XDG_RUNTIME_DIR=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert stat.S_IMODE((tmp_path / "virtcard").stat().st_mode) == 0o700
+
+
+def test_everything_is_installed_where_its_owner_looks_for_it(tmp_path: Path) -> None:
+    done = run(str(SYSTEMD / "install.sh"), str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    dbus = SYSTEMD.parents[1] / "dbus"
+    installed = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    expected = {
+        "lib/systemd/system/virtcardd.service",
+        "lib/systemd/user/virtcardd.service",
+        "lib/sysusers.d/virtcard.conf",
+        "lib/tmpfiles.d/virtcard.conf",
+        "share/user-tmpfiles.d/virtcard.conf",
+        "share/dbus-1/system.d/org.virtcard1.conf",
+        "share/dbus-1/system-services/org.virtcard1.service",
+        "share/dbus-1/services/org.virtcard1.service",
+        "share/polkit-1/actions/org.virtcard1.policy",
+        "share/polkit-1/rules.d/50-virtcard.rules",
+        *(f"share/dbus-1/interfaces/{path.name}" for path in dbus.glob("*.xml")),
+    }
+    assert installed == {Path("usr", path) for path in expected}
+
+
+def test_every_file_beside_the_installer_is_installed(tmp_path: Path) -> None:
+    run(str(SYSTEMD / "install.sh"), str(tmp_path))
+    sources = [path for path in SYSTEMD.rglob("*") if path.is_file() and path.name != "install.sh"]
+    copies = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(path.read_bytes() in copies for path in sources)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say
+from virtcard.cli.screen import say, warn
 from virtcard.limits import CALL_PATIENCE
-from virtcard.names import BRIDGE, DOMAIN
+from virtcard.names import BRIDGE, DOMAIN, MANAGER, ROOT_PATH
 
 NO_BRIDGE = "/"
 """The object path that stands for none: the domain is off, and only its metadata was written."""
@@ -16,7 +16,7 @@ NO_BRIDGE = "/"
 @click.command("insert")
 @click.argument("vm")
 @click.argument("source", default="")
-@click.option("--config", is_flag=True, help="Also write it into the domain's metadata, for every start from now on.")
+@click.option("--config", is_flag=True, help="Also write it into the domain's metadata, as the wish for every start.")
 @click.pass_obj
 def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     """Put a card in a virtual reader.
@@ -28,7 +28,10 @@ def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
         body = (source, {"config": config})
         (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
         card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
+        ignored = config and client.properties(ROOT_PATH, MANAGER)["Instance"] == "system"
     if bridge == NO_BRIDGE:
-        say(f"Domain '{vm}' is off. {card or 'The card'} will be put in at every start.")
+        say(f"Domain '{vm}' is off; its metadata asks for {card or 'the card'} now.")
     else:
         say(f"{card or source} is in domain '{vm}'.")
+    if ignored:
+        warn("qemu:///system does not follow the metadata of a domain.", "Insert the card again after its next start.")
