@@ -1,7 +1,7 @@
 """What QEMU's ccid-card-passthru.c and dev-smartcard-reader.c do with VSCard, as far as a client can tell.
 
 Faults that end or confuse a virtual machine fail the test here: the 129th pending answer, an answer that usb-ccid
-drops or that shifts xHCI, a control message before the last was acknowledged.
+drops or that shifts xHCI, a control message before the last was acknowledged, a CardRemove over a known APDU.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class CcidModel:
     _decoder: Decoder = field(default_factory=Decoder)
     _sent: int = 0
     _acknowledged_at: int = 0
+    _pending_ends: deque[int] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         if self.unsolicited_init:
@@ -75,6 +76,7 @@ class CcidModel:
         assert len(self.pending) < PENDING_ANSWERS, "QEMU aborts: too many pending answers"
         self.pending.append(command)
         self._send(encode(MessageType.APDU, command))
+        self._pending_ends.append(self._sent)
         return True
 
     def take(self, count: int | None = None) -> bytes:
@@ -87,6 +89,10 @@ class CcidModel:
         """Bytes of the client."""
         for message in self._decoder.feed(data):
             self._handle(message)
+
+    @property
+    def _delivered(self) -> int:
+        return self._sent - len(self.outgoing)
 
     def _handle(self, message: Message) -> None:
         match message.type:
@@ -114,18 +120,20 @@ class CcidModel:
             assert 2 <= len(response) <= BULK_IN_ANSWER_MAX
             assert (len(response) + 10) % 64, "xHCI shifts every later answer"
         if self.pending:
+            self._pending_ends.popleft()
             self.answers.append(Answer(self.pending.popleft(), response))
         else:
             self.dropped += 1
 
     def _flush(self, atr: bytes) -> None:
+        assert all(end > self._delivered for end in self._pending_ends), "the guest waits for what CardRemove wiped"
         self.flushed += len(self.pending)
         self.pending.clear()
+        self._pending_ends.clear()
         self.atr = atr
 
     def _acknowledge(self, reader_id: int, code: ErrorCode = ErrorCode.SUCCESS) -> None:
-        delivered = self._sent - len(self.outgoing)
-        assert delivered >= self._acknowledged_at, "a control message before the last was acknowledged"
+        assert self._delivered >= self._acknowledged_at, "a control message before the last was acknowledged"
         self._send(encode_error(code, reader_id))
         self._acknowledged_at = self._sent
 

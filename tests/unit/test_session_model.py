@@ -34,8 +34,8 @@ SLOT_TIMERS = (Timer.GAP, Timer.QUIET, Timer.EJECT, Timer.TRANSMIT)
 class Bridge(RuleBasedStateMachine):
     """The runner, the card and the guest in one."""
 
-    @initialize(unsolicited_init=st.booleans())
-    def connect(self, unsolicited_init: bool) -> None:
+    @initialize(unsolicited_init=st.booleans(), begin=st.sampled_from(["new", "empty", *["inserted"] * 4]))
+    def connect(self, unsolicited_init: bool, begin: str) -> None:
         self.session = Session()
         self.model = CcidModel(unsolicited_init=unsolicited_init)
         self.timers: set[Timer] = set()
@@ -45,6 +45,10 @@ class Bridge(RuleBasedStateMachine):
         self.powered = 0
         self.news: list[Effect] = []
         self.apply(self.session.start())
+        self.settle(lambda: self.session.state != "empty" and begin != "new")
+        if begin == "inserted":
+            self.insert(Transmission.T0)
+            self.settle(lambda: self.session.state != "inserted")
 
     @rule()
     def guest_sends(self) -> None:
@@ -57,9 +61,17 @@ class Bridge(RuleBasedStateMachine):
         if len(self.model.pending) <= limits.APDU_QUEUE_MAX:
             self.model.guest_sends(FETCH[:4] + bytes((le,)))
 
-    @rule(count=st.integers(1, 40) | st.none())
+    @precondition(lambda self: self.model.outgoing)
+    @rule(count=st.none() | st.integers(1, 40))
     def bytes_arrive(self, count: int | None) -> None:
         self.apply(self.session.feed(self.model.take(count)))
+
+    @precondition(lambda self: self.session.state is SessionState.INSERTED)
+    @rule(count=st.integers(1, limits.APDU_QUEUE_MAX))
+    def guest_sends_many(self, count: int) -> None:
+        for _ in range(count):
+            self.guest_sends()
+        self.apply(self.session.feed(self.model.take()))
 
     @precondition(lambda self: self.transmits)
     @rule(length=st.integers(0, 600), data=st.data())
@@ -86,6 +98,7 @@ class Bridge(RuleBasedStateMachine):
         self.powered += 1
         self.apply(self.session.insert(YUBIKEY_ATR, transmission))
 
+    @precondition(lambda self: len(self.news) % 3 == 0)
     @rule()
     def eject(self) -> None:
         self.apply(self.session.eject())
@@ -95,7 +108,7 @@ class Bridge(RuleBasedStateMachine):
     def time_passes(self, data: st.DataObject) -> None:
         self.expire(data.draw(st.sampled_from(sorted(self.timers.intersection(SLOT_TIMERS)))))
 
-    @precondition(lambda self: len(self.news) > 6)
+    @precondition(lambda self: len(self.news) > 40)
     @rule()
     def close(self) -> None:
         self.apply(self.session.close())
@@ -174,5 +187,5 @@ class Bridge(RuleBasedStateMachine):
                     pass
 
 
-Bridge.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Bridge.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestBridge = Bridge.TestCase
