@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from dbus_next import introspection as intr
 from dbus_next.aio.message_bus import MessageBus
 from dbus_next.constants import MessageFlag, MessageType, NameFlag, RequestNameReply
-from dbus_next.errors import AuthError, InvalidAddressError
+from dbus_next.errors import AuthError, DBusError, InvalidAddressError
 from dbus_next.message import Message
 from dbus_next.service import ServiceInterface
 
@@ -56,6 +56,7 @@ class Bus(MessageBus):
         self._writer.sock = PatientSocket(self._sock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._resuming: asyncio.Handle | None = None
         self._last_sent: asyncio.Future[None] | None = None
         self._disconnect_future.add_done_callback(_look_at)
         self.add_message_handler(lambda message: standard.answer(self, message))
@@ -90,9 +91,15 @@ class Bus(MessageBus):
         await self._ended.wait()
 
     async def claim(self, name: str) -> None:
-        """Own `name`, or raise: dbus-next queues for it without a word."""
-        reply = await self.ask(_BUS, _BUS_PATH, _BUS, "RequestName", "su", [name, NameFlag.DO_NOT_QUEUE.value])
-        if reply[0] not in {RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value}:
+        """Own `name`, or raise Busy or NotAuthorized; dbus-next queues for it without a word."""
+        try:
+            (reply,) = await self.ask_bus("RequestName", "su", [name, NameFlag.DO_NOT_QUEUE.value])
+        except DBusError as error:
+            raise NotAuthorized(
+                f"This user may not own {name} on the {self.kind} bus.",
+                hint=f"Is {name}.conf in /usr/share/dbus-1/system.d, and does the daemon run as its user?",
+            ) from error
+        if reply not in {RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value}:
             raise Busy(
                 f"Another virtcardd owns {name} on the {self.kind} bus.", hint="Stop it first: systemctl stop virtcardd"
             )
@@ -241,8 +248,14 @@ class Bus(MessageBus):
 
     def _message_reader(self) -> None:
         """Read what came, yet let others have a turn; dbus-next reads for as long as a peer sends."""
-        if self._disconnected:
-            return
+        if self._resuming is None and not self._disconnected:
+            self._read_some()
+
+    def _resume_reading(self) -> None:
+        self._resuming = None
+        self._message_reader()
+
+    def _read_some(self) -> None:
         try:
             for _ in range(limits.BUS_MESSAGES_PER_TURN):
                 if not self._unmarshaller.fetch():
@@ -255,7 +268,7 @@ class Bus(MessageBus):
             self._finalize(error)
         else:
             # what the buffered stream holds already would not wake us again
-            self._loop.call_soon(self._message_reader)
+            self._resuming = self._loop.call_soon(self._resume_reading)
 
     def _finalize(self, err: Exception | None = None) -> None:
         """End of the connection: once, with the socket closed (dbus-next leaks it)."""

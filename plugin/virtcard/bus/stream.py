@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Final
+from typing import Final, Protocol
 
 from dbus_next._private.unmarshaller import MarshallerStreamEndError, Unmarshaller
 from dbus_next.errors import InvalidMessageError
@@ -40,12 +40,22 @@ class PatientSocket:
             return 0
 
 
+class Readable(Protocol):
+    """A non-blocking stream."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """At most `size` bytes; None when there are none now, b"" at the end."""
+
+
 class WholeMessage(Unmarshaller):
     """One incoming message, read to its end before a byte of it is understood.
 
     So a message that dbus-next does not understand (a type or header field of a later specification) costs that
     message and not the connection: any user of the bus could send one.
     """
+
+    def __init__(self, stream: Readable) -> None:
+        super().__init__(stream)
 
     def fetch(self) -> bool:
         """Read on; True when the whole message is here. EOFError at the end of the connection."""
