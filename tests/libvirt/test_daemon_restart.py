@@ -119,6 +119,28 @@ def test_daemon_that_hangs_is_given_up_by_keepalive(
         os.kill(libvirtd.pid, signal.SIGCONT)
 
 
+def test_connection_that_hangs_while_it_opens_can_be_closed(libvirtd: Libvirtd, events: Events) -> None:
+    """The daemon's socket takes clients while the daemon itself stands still, and keepalive starts only later."""
+
+    async def scene() -> None:
+        worker = Worker(deadline=0.2)
+        hypervisor = Hypervisor(libvirtd.uri, events.hear)
+        os.kill(libvirtd.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimedOut):
+                await worker.run(hypervisor.open)
+            await worker.run(hypervisor.close)
+        finally:
+            os.kill(libvirtd.pid, signal.SIGCONT)
+        while worker._stuck:
+            await asyncio.sleep(0.01)
+        assert not hypervisor.alive
+        assert hypervisor._connection is None
+        worker.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 20))
+
+
 def test_daemon_tells_about_qemus_devices(hypervisor: Hypervisor) -> None:
     assert hypervisor.passthru_supported() is True
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -169,6 +170,13 @@ def test_bad_xml_is_refused_with_a_sentence(vm: Lab, xml: str, sentence: str) ->
         vm.hypervisor.define(xml)
     assert "\n" not in str(caught.value)
     assert "ccid" not in vm.hypervisor.record(VM).inactive_xml
+
+
+def test_password_near_a_mistake_is_in_no_traceback(vm: Lab) -> None:
+    password = "-".join(["tops", "cret"])
+    with pytest.raises(InvalidXml) as caught:
+        vm.hypervisor.define(f"<domain>\n<graphics passwd='{password}' x>\n</domain>")
+    assert password not in "".join(traceback.format_exception(caught.value))
 
 
 def test_name_of_another_domain_is_refused(vm: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from typing import Final
+from uuid import UUID
 
 from virtcard.errors import (
     Disconnected,
@@ -51,6 +52,7 @@ FROM_RPC: Final = 7
 TEXT_MAX: Final = 1000
 """Characters of libvirt's text that we pass on: QEMU's whole stderr may be in it."""
 
+_NO_DOMAIN_HINT: Final = "`virsh list --all` shows all domains."
 _AUTH: Final = (
     NotAuthorized,
     "libvirt does not let this user do that",
@@ -68,7 +70,7 @@ _MEANING: Final[dict[int, tuple[type[VirtcardError], str, str]]] = {
     ErrorCode.XML_ERROR: _XML,
     ErrorCode.OPERATION_DENIED: _AUTH,
     ErrorCode.XML_DETAIL: (InvalidXml, "The domain XML is not well-formed", ""),
-    ErrorCode.NO_DOMAIN: (NoSuchDomain, "This domain does not exist", "`virsh list --all` shows all domains."),
+    ErrorCode.NO_DOMAIN: (NoSuchDomain, "This domain does not exist", _NO_DOMAIN_HINT),
     ErrorCode.AUTH_FAILED: _AUTH,
     ErrorCode.OPERATION_INVALID: (DomainStateError, "The domain's state does not allow that", ""),
     ErrorCode.CONFIG_UNSUPPORTED: (
@@ -106,6 +108,11 @@ def failure(code: int, text: str) -> VirtcardError:
 def lost(code: int, text: str) -> Disconnected:
     """Our error for a call over a connection that is gone now."""
     return Disconnected(f"The connection to libvirt is gone: {one_line(code, text)}", hint=_AWAY[2])
+
+
+def no_domain(uuid: UUID) -> NoSuchDomain:
+    """Our error for a domain that is not there."""
+    return NoSuchDomain(f"No domain has the UUID {uuid}.", hint=_NO_DOMAIN_HINT)
 
 
 def open_failure(uri: str, code: int, domain: int, text: str) -> VirtcardError:

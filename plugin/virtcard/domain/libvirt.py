@@ -16,16 +16,18 @@ from uuid import UUID
 import libvirt
 
 from virtcard.domain.events import EventKind, HypervisorEvent
-from virtcard.domain.failure import ErrorCode, failure, lost, open_failure
+from virtcard.domain.failure import ErrorCode, failure, lost, no_domain, open_failure
 from virtcard.domain.probe import BARE, WITH_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
 from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_INTERVAL = 5
-KEEPALIVE_COUNT = 3
+KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 3
 """A libvirtd that answers nothing is given up after 5 s x (3 + 1): the length of limits.LIBVIRT_DEADLINE."""
+
+LEFT_OUT = (ErrorCode.NO_DOMAIN, ErrorCode.ACCESS_DENIED)
+"""One domain that is gone, or closed to us by libvirt's access rules, must not hide the others."""
 
 INACTIVE_SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 
@@ -93,6 +95,7 @@ class Hypervisor:
         self._connection: libvirt.virConnect | None = None
         self._callbacks: list[int] = []
         self._alive = False
+        self._closes = 0
 
     @property
     def alive(self) -> bool:
@@ -103,17 +106,21 @@ class Hypervisor:
         """Open or reopen the connection; events that happened before are not replayed, so read everything after."""
         ensure_event_loop()
         self.close()
+        closes = self._closes
         try:
             self._connection = libvirt.open(self.uri)
             self._alive = True
             self._register(self._connection)
         except libvirt.libvirtError as error:
             self.close()
-            domain = error.get_error_domain() or 0
-            raise open_failure(self.uri, _code(error), domain, _text(error)) from error
+            raise open_failure(self.uri, _code(error), error.get_error_domain() or 0, _text(error)) from None
+        if closes != self._closes:
+            self.close()
+            raise Disconnected("The connection to libvirt was closed while it opened.")
 
     def close(self) -> None:
-        """Close the connection, without a CLOSED event. Domains go on."""
+        """Close the connection, without a CLOSED event. Domains go on. An `open` that hangs elsewhere ends closed."""
+        self._closes += 1
         connection, self._connection, self._alive = self._connection, None, False
         if connection is None:
             return
@@ -121,10 +128,9 @@ class Hypervisor:
         for callback in callbacks:
             with suppress(libvirt.libvirtError):
                 connection.domainEventDeregisterAny(callback)
-        with suppress(libvirt.libvirtError):
-            connection.unregisterCloseCallback()
-        with suppress(libvirt.libvirtError):
-            connection.close()
+        for end in (connection.unregisterCloseCallback, connection.close):
+            with suppress(libvirt.libvirtError):
+                end()
 
     def domain_uuids(self) -> list[UUID]:
         """All domains, running or not."""
@@ -135,7 +141,7 @@ class Hypervisor:
         """One domain as it is now; NoSuchDomain."""
         with self._translated():
             domain = self._domain(uuid)
-            return _read(domain, bool(domain.isPersistent()), bool(domain.hasManagedSaveImage(0)))
+            return _read(domain, bool(domain.isPersistent()), bool(domain.hasManagedSaveImage()))
 
     def records(self) -> list[DomainRecord]:
         """All domains that this user may read; one that vanishes meanwhile is left out."""
@@ -145,8 +151,11 @@ class Hypervisor:
             persistent = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
             saved = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
             for domain in connection.listAllDomains(0):
-                with _left_out():
+                try:
                     found.append(_read(domain, domain.UUID() in persistent, domain.UUID() in saved))
+                except libvirt.libvirtError as error:
+                    if _code(error) not in LEFT_OUT:
+                        raise
         return found
 
     def define(self, xml: str) -> None:
@@ -159,7 +168,7 @@ class Hypervisor:
             connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         except libvirt.libvirtError as error:
             if _code(error) != ErrorCode.XML_INVALID_SCHEMA or not self._was_invalid_before(xml):
-                raise self._error(error) from error
+                raise self._error(error) from None
             with self._translated():
                 connection.defineXMLFlags(xml, 0)
 
@@ -187,7 +196,7 @@ class Hypervisor:
             self._open_connection().domainXMLToNative("qemu-argv", xml, 0)
         except libvirt.libvirtError as error:
             if isinstance(ours := self._error(error), Disconnected):
-                raise ours from error
+                raise ours from None
             return _code(error)
         return None
 
@@ -210,7 +219,7 @@ class Hypervisor:
         try:
             yield
         except libvirt.libvirtError as error:
-            raise self._error(error) from error
+            raise self._error(error) from None
 
     def _error(self, error: libvirt.libvirtError) -> VirtcardError:
         """A daemon passes on the errors of its own lost sockets (virtlogd), so the connection itself is asked."""
@@ -231,9 +240,7 @@ class Hypervisor:
         except libvirt.libvirtError as error:
             if _code(error) != ErrorCode.NO_DOMAIN:
                 raise
-            raise NoSuchDomain(
-                f"No domain has the UUID {uuid}.", hint="`virsh list --all` shows all domains."
-            ) from error
+            raise no_domain(uuid) from None
 
     def _register(self, connection: libvirt.virConnect) -> None:
         with suppress(libvirt.libvirtError):  # the test driver and embedded QEMU have no keepalive
@@ -247,7 +254,7 @@ class Hypervisor:
         for event, handler in handlers:
             self._callbacks.append(connection.domainEventRegisterAny(None, event, handler, None))
 
-    def _on_close(self, connection: libvirt.virConnect, reason: int, _opaque: object) -> None:
+    def _on_close(self, connection: libvirt.virConnect, reason: int, _o: object) -> None:
         if connection is self._connection and self._alive:
             self._alive = False
             self._tell(HypervisorEvent(EventKind.CLOSED, None, reason))
@@ -266,16 +273,6 @@ class Hypervisor:
             self._listener(event)
         except Exception:
             log.exception("The listener failed on %s", event)
-
-
-@contextmanager
-def _left_out() -> Iterator[None]:
-    """One domain that is gone, or closed to us by libvirt's access rules, must not hide the others."""
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        if _code(error) not in (ErrorCode.NO_DOMAIN, ErrorCode.ACCESS_DENIED):
-            raise
 
 
 def _uuid(domain: libvirt.virDomain) -> UUID:
