@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from lxml import etree
@@ -19,13 +19,13 @@ from virtcard.domain.model import (
     smartcard_elements,
     socket_owner,
 )
+from virtcard.domain.place import add_to_head, nest, remove
+from virtcard.domain.remember import put_saved
 from virtcard.domain.render import Devices, Renderer
 from virtcard.domain.saved import Saved, read_saved, saved_element
 from virtcard.domain.xmlfile import Document, parse, verbatim
 from virtcard.errors import InvalidArgument
 from virtcard.names import socket_name
-
-_HEAD = ("name", "uuid", "genid", "title", "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def plan_enable(
     devices = renderer.devices(socket_path)
     saved = _put_reader(document, model, devices)
     if saved is not None:
-        _put_saved(document, saved, renderer)
+        put_saved(document, saved, renderer)
     return _changed(document)
 
 
@@ -69,7 +69,7 @@ def plan_disable(xml: str) -> Plan:
     if ours:
         _take_reader(document, ours, saved, model)
     if memory is not None:
-        _remove(document, [memory], created="metadata" in saved.absent)
+        remove(document, [memory], created="metadata" in saved.absent)
     return _changed(document) if document.changed else Plan(xml, changed=False)
 
 
@@ -126,37 +126,8 @@ def _append(document: Document, devices: Devices, before: etree._Element | None)
     if parent is not None:
         document.append(parent, *pieces)
         return Saved(controller=_source(document, before))
-    document.append(document.root, _nest("<devices>", pieces, "</devices>"))
+    document.append(document.root, nest("<devices>", pieces, "</devices>"))
     return Saved(absent=frozenset({"devices"}))
-
-
-def _put_saved(document: Document, saved: Saved, renderer: Renderer) -> None:
-    """Write the memory; one that was left over from an earlier enable is overwritten."""
-    root = document.root
-    old = saved_element(root)
-    if old is not None:
-        _overwrite(document, old, saved, renderer)
-    elif saved.needed and (parent := root.find("./metadata")) is not None:
-        document.append(parent, _memory(saved, renderer))
-    elif saved.needed:
-        piece = _memory(replace(saved, absent=saved.absent | {"metadata"}), renderer)
-        _add_to_head(document, _nest("<metadata>", [piece], "</metadata>"))
-
-
-def _overwrite(document: Document, old: etree._Element, saved: Saved, renderer: Renderer) -> None:
-    created = read_saved(document, old).absent & {"metadata"}
-    if saved.needed:
-        document.replace(old, _memory(replace(saved, absent=saved.absent | created), renderer))
-    else:
-        _remove(document, [old], created=bool(created))
-
-
-def _memory(saved: Saved, renderer: Renderer) -> str:
-    """The element of the memory, in which the remembered elements keep their own line breaks."""
-    piece = renderer.saved(saved)
-    for element in filter(None, (saved.smartcard, saved.controller)):
-        piece = piece.replace(element, verbatim(element))
-    return piece
 
 
 def _take_reader(document: Document, ours: list[etree._Element], saved: Saved, model: DomainModel) -> None:
@@ -169,22 +140,7 @@ def _take_reader(document: Document, ours: list[etree._Element], saved: Saved, m
         gone.append(controller)
     if controller is None and saved.controller:
         document.insert_after(ours[0], verbatim(saved.controller))
-    _remove(document, gone, created="devices" in saved.absent)
-
-
-def _remove(document: Document, elements: list[etree._Element], *, created: bool) -> None:
-    """Remove elements, and their parent when we had created it and nothing else is in it now."""
-    parent = elements[0].getparent() if elements else None
-    if created and parent is not None and _holds_only(parent, elements):
-        document.remove(parent)
-        return
-    for element in elements:
-        document.remove(element)
-
-
-def _holds_only(parent: etree._Element, elements: list[etree._Element]) -> bool:
-    texts = [parent.text, *(child.tail for child in parent)]
-    return all(child in elements for child in parent) and not any(text and text.strip() for text in texts)
+    remove(document, gone, created="devices" in saved.absent)
 
 
 def _controller_0(root: etree._Element, model: DomainModel) -> etree._Element | None:
@@ -197,20 +153,6 @@ def _source(document: Document, element: etree._Element | None) -> str:
     return "" if element is None else document.source(element)
 
 
-def _nest(start: str, pieces: list[str], end: str) -> str:
-    lines = [f"  {line}" for piece in pieces for line in piece.split("\n")]
-    return "\n".join([start, *lines, end])
-
-
-def _add_to_head(document: Document, piece: str) -> None:
-    """Where libvirt writes it: behind name, UUID, title and description."""
-    head = [element for element in document.root if element.tag in _HEAD]
-    if head:
-        document.insert_after(head[-1], piece)
-    else:
-        document.append(document.root, piece)
-
-
 def _with_uuid(xml: str, uuid: UUID) -> str:
     document = Document(xml)
     element = f"<uuid>{uuid}</uuid>"
@@ -218,7 +160,7 @@ def _with_uuid(xml: str, uuid: UUID) -> str:
     if empty is not None:
         document.replace(empty, element)
     else:
-        _add_to_head(document, element)
+        add_to_head(document, element)
     return document.result()
 
 

@@ -20,7 +20,7 @@ _SPACE: Final = b" \t\r\n"
 _KEPT_BREAK: Final = "\0"
 """Stands for a line break that stays as it is; XML itself can hold no NUL."""
 _NAME: Final = re.compile(rb"<([^\s/>]+)")
-_START_TAG: Final = re.compile(rb"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
+_START_TAG: Final = re.compile(rb"""<(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
 _GAP: Final = re.compile(rb"\r?\n[ \t]*\Z")
 _AFTER_TAG: Final = re.compile(rb"(?<=>)\s*\n\s*")
 _AFTER_TAG_INDENT: Final = re.compile(rb"(?<=>)\n")
