@@ -17,7 +17,7 @@ deps:
 	@contrib/deps/install.sh
 
 demo: deps
-	@.venv/bin/python contrib/demo/demo.py
+	@PYTHONPATH=tests .venv/bin/python contrib/demo/demo.py
 
 lint: deps
 	@echo "lint: ruff and mypy --strict"
