@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from uuid import UUID
 
 import libvirt
 import pytest
@@ -15,21 +16,24 @@ from virtcard.domain.model import parse_domain
 from virtcard.domain.plan import Plan, plan_disable, plan_enable
 from virtcard.domain.preflight import HostFacts, check
 from virtcard.domain.render import Renderer
+from virtcard.domain.state import ReaderState, VirtualReader, reader_state
+from virtcard.names import socket_name
 
 RENDERER = Renderer(None)
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[libvirt.virConnect]:
-    with private_libvirtd() as libvirtd:
-        yield from opened(libvirtd)
+def libvirtd() -> Iterator[Libvirtd]:
+    with private_libvirtd() as running:
+        yield running
 
 
-def opened(libvirtd: Libvirtd) -> Iterator[libvirt.virConnect]:
-    connection = libvirtd.open()
-    yield connection
-    connection.close()
+@pytest.fixture
+def connection(libvirtd: Libvirtd) -> Iterator[libvirt.virConnect]:
+    opened = libvirtd.open()
+    yield opened
+    opened.close()
 
 
 def for_this_machine(xml: str) -> str:
@@ -125,3 +129,45 @@ def defines(connection: libvirt.virConnect, xml: str) -> bool:
     except libvirt.libvirtError:
         return False
     return True
+
+
+def test_a_change_is_pending_until_the_domain_is_powered_off(
+    connection: libvirt.virConnect, libvirtd: Libvirtd
+) -> None:
+    sockets = libvirtd.directory / "virtcard"
+    sockets.mkdir()
+    domain = connection.defineXML(qemu_xml("pending"))
+    path = sockets / socket_name(UUID(domain.UUIDString()))
+
+    domain.create()
+    connection.defineXML(plan_enable(domain.XMLDesc(INACTIVE), str(path), renderer=RENDERER).xml)
+    assert (state(domain).reader, state(domain).in_live) == (VirtualReader.PENDING_POWER_CYCLE, False)
+    assert not path.is_socket()
+
+    domain.destroy()
+    domain.create()
+    assert (state(domain).reader, state(domain).in_live) == (VirtualReader.PRESENT, True)
+    assert path.is_socket()
+
+    connection.defineXML(plan_disable(domain.XMLDesc(INACTIVE)).xml)
+    assert (state(domain).reader, state(domain).in_live) == (VirtualReader.PENDING_POWER_CYCLE, True)
+
+    domain.destroy()
+    assert state(domain).reader is VirtualReader.ABSENT
+
+
+def test_a_change_beside_a_saved_state_is_pending_until_that_is_dropped(connection: libvirt.virConnect) -> None:
+    domain = connection.defineXML(qemu_xml("saved"))
+    domain.create()
+    domain.managedSave(0)
+    connection.defineXML(enable(domain.XMLDesc(INACTIVE)).xml)
+    assert state(domain).reader is VirtualReader.PENDING_POWER_CYCLE
+    domain.managedSaveRemove(0)
+    assert state(domain).reader is VirtualReader.PRESENT
+
+
+def state(domain: libvirt.virDomain) -> ReaderState:
+    live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE) if domain.isActive() else None
+    saved = bool(domain.hasManagedSaveImage())
+    image = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) if saved else None
+    return reader_state(domain.XMLDesc(INACTIVE), live, managed_save=saved, image=image)
