@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -35,21 +36,17 @@ _EXEC: Final = (
     ' && LISTEN_PID=$$ exec /usr/sbin/pcscd --foreground --info --config "$CONF" $OPTIONS'
 )
 
-
-def _socket_path() -> Path:
-    directory = tempfile.mkdtemp(prefix="pcscd-")
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return Path(directory) / "pcscd.comm"
-
-
-SOCKET: Final = _socket_path()
+SOCKET: Final = Path(tempfile.gettempdir()) / f"pcscd-{os.getpid()}-{secrets.token_hex(4)}" / "pcscd.comm"
 """The one socket of this process."""
 
 os.environ["PCSCLITE_CSOCK_NAME"] = str(SOCKET)
 
 
 class Pcscd:
-    """A running pcscd; a context manager. `port` is slot 0's, the next one is slot 1's."""
+    """A running pcscd; a context manager. `port` is slot 0's, the next one is slot 1's.
+
+    The directory of `path` is its own, and goes with it.
+    """
 
     def __init__(self, path: Path = SOCKET) -> None:
         self.path = path
@@ -57,6 +54,7 @@ class Pcscd:
         self.process: subprocess.Popen[bytes] | None = None
         self._log = path.with_suffix(".log")
         self._config = path.with_suffix(".conf")
+        atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -70,6 +68,7 @@ class Pcscd:
 
     def start(self) -> None:
         """Start it and return when it serves both readers."""
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
         for _ in range(10):
             self.port = self.port if self.port and _free(self.port) else _free_pair()
             self._spawn()
@@ -100,6 +99,7 @@ class Pcscd:
         self.stop()
         if error is not None:
             print(self.log)
+        shutil.rmtree(self.path.parent)
 
     def _spawn(self) -> None:
         self._config.write_text(
