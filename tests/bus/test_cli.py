@@ -116,14 +116,12 @@ def test_insert_and_eject_pass_their_options_to_the_service(service: FakeService
 def test_the_daemons_errors_keep_their_sentence_hint_and_exit_code(
     service: FakeService, failure: VirtcardError, code: int, capsys: Capture
 ) -> None:
-    bridge = ["eject", "win11"]
-
-    async def always(_text: str) -> UUID:
+    async def always(text: str) -> UUID:
         return WIN11
 
     service.find_domain = always  # type: ignore[method-assign]
     service.failure = failure
-    assert run(bridge) == code
+    assert run(["eject", "win11"]) == code
     assert capsys.readouterr().err == f"virtcard: No.\nhint: {failure.hint}\n"
 
 

@@ -34,4 +34,4 @@ def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     else:
         say(f"{card or source} is in domain '{vm}'.")
     if ignored:
-        warn("qemu:///system does not follow the metadata of a domain.", "Insert the card again after its next start.")
+        warn("On qemu:///system metadata puts no card in.", "Insert the card again after the domain's next start.")
