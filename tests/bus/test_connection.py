@@ -486,6 +486,21 @@ def test_a_bus_that_hangs_up_in_the_handshake_is_a_clear_error(private: PrivateB
                 await Bus.open(BusKind.SYSTEM, address=f"unix:path={path}")
         assert isinstance(caught.value.__cause__, AuthError | OSError)
 
+
+def test_a_bus_that_hangs_up_before_hello_is_a_clear_error(private: PrivateBus) -> None:
+    async def test() -> None:
+        path = private.directory / "rude"
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n")
+            writer.write(b"OK 1234\r\n")
+            await reader.readuntil(b"BEGIN\r\n")
+            writer.close()
+
+        async with await asyncio.start_unix_server(greet, path):
+            with pytest.raises(Disconnected):
+                await Bus.open(BusKind.SYSTEM, address=f"unix:path={path}")
+
     run_async(test())
 
 

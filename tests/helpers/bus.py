@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 REPOSITORY = Path(__file__).parents[2]
 NOBODY = 65534
+OTHER = 1
+"""Uids of users that every machine has (nobody, daemon): a bus refuses those that have no name."""
 
 OPEN_POLICY = """
   <policy context="default">

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, Final, Self
 
 from dbus_next import introspection as intr
@@ -231,7 +232,8 @@ class Bus(MessageBus):
     def _close_socket(self) -> None:
         for end in ("_stream", "_sock"):
             if end in self.__dict__:
-                self.__dict__[end].close()
+                with suppress(OSError):  # what it could not send is lost with it
+                    self.__dict__[end].close()
 
     async def _auth_readline(self) -> str:
         """One line of the handshake; dbus-next spins for ever when the bus hangs up in it."""

@@ -1,0 +1,260 @@
+"""Who may call what: root, polkit, the session's own user, and nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from dbus_next.constants import MessageFlag
+from dbus_next.errors import DBusError
+from dbus_next.message import Message
+
+from helpers.bus import NOBODY, OTHER, PrivateBus, call, connect_as, eventually, on_bus, private_bus, run_async
+from helpers.fake_service import WIN11, FakeService
+from helpers.polkit import mock_polkit, silent_polkit, tell_mock
+from virtcard import limits
+from virtcard.bus.address import BusKind
+from virtcard.bus.bouncer import TABLE, Bouncer
+from virtcard.bus.connection import Bus
+from virtcard.bus.standard import OBJECT_MANAGER
+from virtcard.names import ACTION_INSERT, ACTION_STATUS, BUS_NAME, DOMAIN, MANAGER, ROOT_PATH, domain_path
+
+PATH = domain_path(WIN11)
+NOT_AUTHORIZED = "org.virtcard1.Error.NotAuthorized"
+BUSY = "org.virtcard1.Error.Busy"
+
+
+@pytest.fixture
+def private() -> Iterator[PrivateBus]:
+    with private_bus() as bus:
+        yield bus
+
+
+async def insert(peer: Bus, flags: MessageFlag = MessageFlag.NONE) -> list[Any]:
+    return await peer.ask(BUS_NAME, PATH, DOMAIN, "Insert", "sa{sv}", ["card:piv", {}], flags=flags, timeout=10.0)
+
+
+async def refusal(peer: Bus) -> DBusError:
+    with pytest.raises(DBusError) as caught:
+        await insert(peer)
+    return caught.value
+
+
+def test_without_polkit_root_may_and_others_may_not(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            await insert(root)
+            user = await connect_as(private.address, NOBODY)
+            service.calls.clear()
+            error = await refusal(user)
+            assert error.type == NOT_AUTHORIZED
+            assert error.text.startswith("Only root may do that while polkit is not there.\n")
+            assert service.calls == []
+            await user.close()
+
+    run_async(test())
+
+
+def test_everybody_may_look_without_polkit(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with on_bus(private.address, FakeService().fill()):
+            user = await connect_as(private.address, NOBODY)
+            assert len((await call(user, ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects"))[0]) == 3
+            assert await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11") == [PATH]
+            await user.close()
+
+    run_async(test())
+
+
+def test_polkit_decides_for_each_action(private: PrivateBus) -> None:
+    async def test() -> None:
+        with mock_polkit(private.address):
+            async with on_bus(private.address, FakeService().fill()) as (_, root):
+                await tell_mock(root, "SetAllowed", "as", [ACTION_INSERT])
+                user = await connect_as(private.address, NOBODY)
+                await insert(user)
+                with pytest.raises(DBusError) as caught:
+                    await call(user, PATH, DOMAIN, "Enable", "a{sv}", {})
+                assert caught.value.type == NOT_AUTHORIZED
+                assert "org.virtcard1.enable" in caught.value.text
+                await tell_mock(root, "SetAllowed", "as", [ACTION_STATUS])
+                assert (await refusal(user)).type == NOT_AUTHORIZED
+                assert len(await call(user, PATH, DOMAIN, "Check", "a{sv}", {})) == 1
+                await user.close()
+
+    run_async(test())
+
+
+def test_a_hanging_polkit_does_not_stop_the_daemon(private: PrivateBus) -> None:
+    async def test() -> None:
+        with mock_polkit(private.address):
+            async with on_bus(private.address, FakeService().fill()) as (_, root):
+                await tell_mock(root, "AllowUnknown", "b", True)
+                await tell_mock(root, "SimulateHang", "b", True)
+                user = await connect_as(private.address, NOBODY)
+                waiting = asyncio.ensure_future(insert(user))
+                while not (await tell_mock(root, "HaveHangingCalls"))[0]:
+                    await asyncio.sleep(0.01)
+                await insert(root)
+                assert await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11") == [PATH]
+                assert not waiting.done()
+                await tell_mock(root, "ReleaseHangingCalls")
+                assert len(await waiting) == 1
+                await user.close()
+
+    run_async(test())
+
+
+def test_polkit_learns_the_caller_the_action_and_the_details(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with silent_polkit(private.address) as asked, on_bus(private.address, FakeService().fill()):
+            user = await connect_as(private.address, NOBODY)
+            waiting = asyncio.ensure_future(insert(user))
+            await eventually(lambda: asked.checks, "polkit is asked")
+            subject, action, details, flags, cancellation_id = asked.checks[0].body
+            assert subject[0] == "system-bus-name"
+            assert subject[1]["name"].value == user.unique_name
+            assert action == ACTION_INSERT
+            assert details == {"domain": "win11", "uuid": str(WIN11), "source": "card:piv"}
+            assert flags == 0
+            assert cancellation_id
+            await user.close()
+            with suppress(Exception):
+                await waiting
+
+    run_async(test())
+
+
+def test_a_person_is_asked_only_when_the_caller_allows_it(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with silent_polkit(private.address) as asked, on_bus(private.address, FakeService().fill()):
+            user = await connect_as(private.address, NOBODY)
+            waiting = asyncio.ensure_future(insert(user, MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION))
+            await eventually(lambda: asked.checks, "polkit is asked")
+            assert asked.checks[0].body[3] == 1
+            await user.close()
+            with suppress(Exception):
+                await waiting
+
+    run_async(test())
+
+
+def test_a_caller_that_leaves_takes_its_question_along(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with silent_polkit(private.address) as asked, on_bus(private.address, service) as (daemon, root):
+            user = await connect_as(private.address, NOBODY)
+            waiting = asyncio.ensure_future(insert(user))
+            await eventually(lambda: asked.checks, "polkit is asked")
+            await user.close()
+            await eventually(lambda: asked.cancelled, "polkit hears that it is over")
+            assert asked.cancelled == [asked.checks[0].body[4]]
+            assert service.calls == []
+            await eventually(lambda: not daemon._tasks, "nothing is left of the call")
+            assert daemon._method_return_handlers == {}
+            await insert(root)
+            with suppress(Exception):
+                await waiting
+
+    run_async(test())
+
+
+def test_a_daemon_that_ends_takes_its_questions_back(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with (
+            silent_polkit(private.address) as asked,
+            on_bus(private.address, FakeService().fill()) as (daemon, _),
+        ):
+            user = await connect_as(private.address, NOBODY)
+            waiting = asyncio.ensure_future(insert(user))
+            await eventually(lambda: asked.checks, "polkit is asked")
+            await daemon.close()
+            with pytest.raises(DBusError) as caught:
+                await waiting
+            assert caught.value.type == "org.freedesktop.DBus.Error.NoReply"
+            await user.close()
+
+    run_async(test())
+
+
+def test_one_user_cannot_fill_the_queue_of_all(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with silent_polkit(private.address) as asked, on_bus(private.address, FakeService().fill()):
+            user = await connect_as(private.address, NOBODY)
+            waiting = [asyncio.ensure_future(insert(user)) for _ in range(limits.CHECKS_PER_USER)]
+            await eventually(lambda: len(asked.checks) == limits.CHECKS_PER_USER, "polkit is asked")
+            assert (await refusal(user)).type == BUSY
+            other = await connect_as(private.address, OTHER)
+            theirs = asyncio.ensure_future(insert(other))
+            await eventually(lambda: len(asked.checks) == limits.CHECKS_PER_USER + 1, "the other is heard")
+            await user.close()
+            await eventually(lambda: len(asked.cancelled) == limits.CHECKS_PER_USER, "all are taken back")
+            again = await connect_as(private.address, NOBODY)
+            last = asyncio.ensure_future(insert(again))
+            await eventually(lambda: len(asked.checks) == limits.CHECKS_PER_USER + 2, "there is room again")
+            await other.close()
+            await again.close()
+            await asyncio.gather(*waiting, theirs, last, return_exceptions=True)
+
+    run_async(test())
+
+
+@pytest.mark.parametrize("member", ["Enable", "Insert"])
+def test_a_method_that_the_table_does_not_name_is_refused_even_to_root(private: PrivateBus, member: str) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (daemon, root):
+            table = {name: action for name, action in TABLE.items() if not name.endswith(member)}
+            daemon.gate = Bouncer(daemon, table).admit
+            signature = "sa{sv}" if member == "Insert" else "a{sv}"
+            body = ["card:x", {}] if member == "Insert" else [{}]
+            with pytest.raises(DBusError) as caught:
+                await call(root, PATH, DOMAIN, member, signature, *body)
+            assert caught.value.type == NOT_AUTHORIZED
+            assert caught.value.text == f"Nobody may call {DOMAIN}.{member}."
+            assert service.calls == []
+
+    run_async(test())
+
+
+def test_the_session_instance_serves_its_own_user_only(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with on_bus(private.address, FakeService().fill(), BusKind.SESSION) as (_, own):
+            await insert(own)
+            assert os.getuid() != NOBODY
+            other = await connect_as(private.address, NOBODY)
+            for member, signature, body in (
+                ("Insert", "sa{sv}", ["card:x", {}]),
+                ("Check", "a{sv}", [{}]),
+            ):
+                with pytest.raises(DBusError) as caught:
+                    await call(other, PATH, DOMAIN, member, signature, *body)
+                assert caught.value.type == NOT_AUTHORIZED
+                assert caught.value.text == "This virtcardd serves its own user only."
+            await other.close()
+
+    run_async(test())
+
+
+def test_a_call_that_wants_no_reply_is_checked_too(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            user = await connect_as(private.address, NOBODY)
+            for peer in (user, root):
+                await peer.ask_bus("GetId")
+                await peer.send(
+                    Message(BUS_NAME, PATH, DOMAIN, "Eject", flags=MessageFlag.NO_REPLY_EXPECTED,
+                            signature="a{sv}", body=[{}])
+                )  # fmt: skip
+            await eventually(lambda: service.calls, "root's call is done")
+            await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11")
+            assert [each[0] for each in service.calls] == ["eject", "find_domain"]
+            await user.close()
+
+    run_async(test())
