@@ -173,6 +173,26 @@ def test_pin_that_a_host_program_verified_is_gone_after_power_on(lab: Lab) -> No
     host.release()
 
 
+def test_power_off_waits_for_a_host_transaction_and_then_resets(lab: Lab) -> None:
+    lab.plug(ScriptedCard())
+    card = lab.card()
+    card.power_on()
+    card.transmit(VERIFY)
+    host = Context()
+    handle = host.connect(READERS[0])
+    handle.begin()
+    thread = threading.Thread(target=card.power_off)
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    handle.end(Disposition.LEAVE)
+    thread.join(5)
+    assert not thread.is_alive()
+    handle.reconnect(Disposition.LEAVE)
+    assert handle.transmit(VERIFIED) == NOT_VERIFIED
+    host.release()
+
+
 def test_power_off_twice_is_harmless(lab: Lab) -> None:
     lab.plug(ScriptedCard())
     card = lab.card()

@@ -75,7 +75,7 @@ class ReaderCard:
         return self.power_on()
 
     def power_off(self) -> None:
-        """Reset the card and let go of it."""
+        """Reset the card and let go of it; waits for the end of a host program's transaction, as pcscd does."""
         # RESET, not LEAVE: a PIN that a guest verified must not serve a host program. Not UNPOWER either: those who
         # share the card would find it dead instead of reset.
         self._let_go(Disposition.RESET)
