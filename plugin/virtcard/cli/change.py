@@ -14,7 +14,7 @@ from virtcard.errors import Unsupported
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import DOMAIN
 
-LATER = " It takes effect after the domain is fully powered off and started again."
+LATER = " This takes effect after the domain is fully powered off and started again."
 
 
 def virsh_wording(verb: Callable[..., Any]) -> Callable[..., Any]:
