@@ -158,7 +158,9 @@ def test_every_form_of_get_response_fetches(command: str, got: int) -> None:
     assert len(card.asked) == 1
 
 
-@pytest.mark.parametrize("command", ["00A40400", "00C0000100", "01C0000000", "00C0000001AA", "00B0000000"])
+@pytest.mark.parametrize(
+    "command", ["00A40400", "00C0000100", "01C0000000", "00C0000001AA", "00C0000002AABB", "00B0000000"]
+)
 def test_another_command_drops_what_was_held(command: str) -> None:
     card = ScriptedCard([data_of(300) + OK, b"\x6d\x00", b"\x69\x85"])
     adapter = TpduAdapter(Transmission.T0)

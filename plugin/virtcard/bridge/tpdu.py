@@ -13,7 +13,8 @@ from typing import Final
 from virtcard import limits
 from virtcard.bridge.complete import lacks_le
 from virtcard.card.base import Transmission
-from virtcard.wire.apdu import HEADER_BYTES, LE_MAX, MORE_DATA, SHORT_LE_MAX, WRONG_LE, Sw, channel
+from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, SHORT_LE_MAX, WRONG_LE, CommandApdu, Sw, channel
+from virtcard.wire.malformed import Malformed
 
 _SW_BYTES: Final = 2
 _FORBIDDEN: Final = limits.BULK_PACKET - limits.CCID_HEADER
@@ -60,8 +61,9 @@ class TpduAdapter:
         if len(untrusted_command) < HEADER_BYTES:
             return Give(_WRONG_LENGTH)
         if self._stash:
-            if self._fetches(untrusted_command):
-                return Give(self._part(_expected(untrusted_command)))
+            expected = self._fetches(untrusted_command)
+            if expected:
+                return Give(self._part(expected))
             self._stash = b""
         self._channel = channel(untrusted_command[0])
         if self._completes and lacks_le(untrusted_command):
@@ -86,15 +88,11 @@ class TpduAdapter:
         """The last Ask failed: nothing is held for the guest."""
         self._stash = self._completed = b""
 
-    def _fetches(self, command: bytes) -> bool:
-        """GET RESPONSE for the command whose answer we hold."""
+    def _fetches(self, command: bytes) -> int:
+        """How much of what we hold a command wants: 0 unless it is GET RESPONSE for the command that left it."""
         cla, ins, p1, p2 = command[:HEADER_BYTES]
-        return (
-            ins in (GET_RESPONSE, SEND_REMAINING)
-            and not p1 | p2
-            and channel(cla) == self._channel
-            and len(command) in _NO_DATA_LENGTHS
-        )
+        ours = ins in (GET_RESPONSE, SEND_REMAINING) and not p1 | p2 and channel(cla) == self._channel
+        return _expected(command) if ours else 0
 
     def _part(self, expected: int) -> bytes:
         """At most `expected` (1 or more) bytes of what we hold; the card's own status word with the last of them."""
@@ -110,12 +108,10 @@ class TpduAdapter:
         return part + bytes((MORE_DATA, rest if rest < SHORT_LE_MAX else 0))
 
 
-_NO_DATA_LENGTHS: Final = frozenset({4, 5, 7})
-"""Bytes of a command without data: case 1, 2S and 2E."""
-
-
 def _expected(command: bytes) -> int:
-    """Le of a command without data, 1 to 65,536; a T=0 guest that gives none takes 256."""
-    if len(command) == 7:
-        return int.from_bytes(command[5:], "big") or LE_MAX
-    return command[4] or SHORT_LE_MAX if len(command) == 5 else SHORT_LE_MAX
+    """Le of a command without data, 1 to 65,536, and 256 where a T=0 guest gives none; 0 for any other command."""
+    try:
+        parsed = CommandApdu.parse(command)
+    except Malformed:
+        return 0
+    return 0 if parsed.data else parsed.le or SHORT_LE_MAX
