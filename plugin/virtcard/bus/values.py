@@ -37,6 +37,8 @@ def _wrap(kind: SignatureType, value: Any) -> Any:
         return value if isinstance(value, Variant) else Variant(_signature_of(value), value)
     if kind.signature.startswith("a{"):
         return _wrap_dict(kind.children[0].children, value)
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("the bus drops who sends a NUL in a text")
     if kind.signature.startswith("a") and isinstance(value, list | tuple):
         return [_wrap(kind.children[0], item) for item in value]
     return value
