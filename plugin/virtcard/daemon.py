@@ -16,9 +16,9 @@ import click
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
-from virtcard.card.base import Card
 from virtcard.card.reader_source import ReaderSource
 from virtcard.card.reader_watcher import ReaderWatcher
+from virtcard.card.selection import Selection
 from virtcard.domain.events import HypervisorEvent
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
@@ -57,7 +57,7 @@ class Daemon:
             on_up=self._libvirt_up,
             on_state=self._on_link,
         )
-        bridges = Bridges(registry.bridges, sources, _bare)
+        bridges = Bridges(registry.bridges, sources, Selection)
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         readers = Readers(
             registry.readers,
@@ -195,7 +195,3 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"virtcardd: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return error.exit_code
     return 0
-
-
-def _bare(card: Card) -> Card:
-    return card
