@@ -97,10 +97,24 @@ def test_a_bug_of_ours_shows_its_traceback_on_request() -> None:
     assert b"Traceback" in errors
 
 
+def test_a_name_that_the_terminal_cannot_show_is_no_failure() -> None:
+    child = _child("main(['list'])", before=RENAMED, stdout=subprocess.PIPE, PYTHONIOENCODING="ascii")
+    printed, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (0, b"")
+    assert b"k\\xe4se" in printed
+
+
 def test_disable_all_reports_success_as_0() -> None:
     assert run(["disable", "--all"], FakeDoor(answers={"Disable": changed()}).choice()) == 0
 
 
+RENAMED = """
+import virtcard.cli.options as options
+from helpers.door import WIN11, domain_path
+door = FakeDoor()
+door.world[domain_path(WIN11)]["org.virtcard1.Domain"]["Name"] = "k\\xe4se"
+options.Choice.open = lambda self: door.open()
+"""
 BREAK = "import virtcard.cli.options as o; o.Choice.open = lambda self: 1 / 0"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,4 +17,6 @@ def main(arguments: list[str] | None = None) -> int:
     from virtcard.cli.run import run, tell_briefly
 
     sys.excepthook = tell_briefly
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     return run(words)

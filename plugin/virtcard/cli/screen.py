@@ -38,12 +38,12 @@ def say(sentence: str) -> None:
 
 def say_json(value: object) -> None:
     """A whole JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))
 
 
 def say_json_line(value: object) -> None:
     """One JSON document on one line, there at once for whoever reads the pipe."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json.dumps(value), flush=True)
 
 
 def printable(text: str) -> str:

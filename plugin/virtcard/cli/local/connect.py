@@ -56,6 +56,7 @@ def verb(endpoint: str, source: str, reconnect: bool) -> None:
 def serve(endpoint: Endpoint, card: Card, source: str, *, reconnect: bool) -> None:
     """Run the bridge until it ends, Ctrl-C or SIGTERM, and leave in order; Failed when it ended with an error."""
     from virtcard.bridge.runner import Bridge
+    from virtcard.card.selection import Selection
 
     tell = _teller(endpoint, source)
     bridge = Bridge(endpoint, tell, reconnect=reconnect)
@@ -63,7 +64,7 @@ def serve(endpoint: Endpoint, card: Card, source: str, *, reconnect: bool) -> No
     with _terminable():
         try:
             bridge.start()
-            bridge.insert(card)
+            bridge.insert(Selection(card))
             bridge.join()
         finally:
             _leave(bridge)

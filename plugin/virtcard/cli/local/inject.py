@@ -35,7 +35,7 @@ def verb(choice: Choice, socket_dir: str | None, on_existing: str) -> None:
     plan = plan_inject_xml(_read(), socket_dir=socket_dir or default_folder(choice.bus), on_existing=on_existing)
     for finding in plan.findings:
         warn(finding.message, finding.hint)
-    sys.stdout.write(plan.xml)
+    sys.stdout.buffer.write(plan.xml.encode())
 
 
 def default_folder(bus: Bus) -> str:
