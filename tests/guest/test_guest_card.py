@@ -41,13 +41,14 @@ class BridgedCard:
 
 
 @pytest.fixture
-def bridge(card_socket: Path) -> Iterator[Bridge]:
+def bridge(guest: Guest, card_socket: Path) -> Iterator[Bridge]:
     """A bridge to the guest's virtual reader, which it leaves empty."""
     running = Bridge(Endpoint.unix(str(card_socket)), lambda status: None)
     running.start()
     yield running
     running.stop()
     assert running.join(BYE)
+    guest.wait_reader_state("empty")
 
 
 def test_guest_sees_a_card_come_and_go(guest: Guest, bridge: Bridge) -> None:
