@@ -17,7 +17,9 @@ from helpers.qemu_peer import ATR as ATR_MESSAGE
 from helpers.waiting import wait_until
 from virtcard.bridge.endpoint import Endpoint, Scheme
 from virtcard.bridge.runner import Bridge, BridgeState, BridgeStatus
+from virtcard.bridge.session import Session
 from virtcard.bridge.timers import Timers
+from virtcard.bridge.worker import Worker
 from virtcard.errors import LocalError, PeerError
 
 MakePeer = Callable[..., QemuPeer]
@@ -248,6 +250,39 @@ def test_observer_may_call_the_bridge(make_peer: MakePeer, make_bridge: MakeBrid
     peer.wait_card()
     watched.bridge.eject()
     watched.wait(BridgeState.INSERTED)
+
+
+def test_fault_of_our_own_ends_the_bridge_and_says_so(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    make_peer()
+    watched = make_bridge()
+    watched.wait(BridgeState.EMPTY)
+    monkeypatch.setattr(Worker, "_next_chore", fail)
+    watched.bridge.insert(FakeCard())
+    watched.wait(BridgeState.CLOSED, error="made a mistake")
+    assert watched.bridge.join(5)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_fault_in_a_conversation_starts_it_over(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    peer, watched = make_peer(), make_bridge()
+    watched.bridge.insert(FakeCard())
+    watched.wait(BridgeState.INSERTED)
+    with monkeypatch.context() as broken:
+        broken.setattr(Session, "feed", fail)
+        peer.send_apdu(COMMAND)
+        watched.wait_error("made a mistake")
+    watched.wait(BridgeState.INSERTED)
+    assert peer.exchange(COMMAND)
 
 
 def test_peer_is_verified_by_its_pid(make_peer: MakePeer, make_bridge: MakeBridge) -> None:

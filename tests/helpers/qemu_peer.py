@@ -12,6 +12,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ ANSWER_MAX = 374
 """BULK_IN_BUF_SIZE less the CCID header."""
 PATIENCE = 10.0
 """Seconds that a test waits for an answer."""
+RETRY = 0.01
+"""Seconds between two attempts of a peer that connects, as `reconnect` of a chardev."""
 
 
 class Fault(Enum):
@@ -109,16 +112,20 @@ class QemuPeer:
 
     def send(self, kind: int, reader_id: int, payload: bytes) -> None:
         """A message, header and payload by two writes as ccid_card_vscard_send_msg does."""
-        link = self._link
-        assert link is not None, "nobody is connected"
+        link = self._connected()
         link.sendall(HEADER.pack(kind, reader_id, len(payload)))
         if payload:
             link.sendall(payload)
 
     def send_raw(self, data: bytes) -> None:
         """Bytes as they are."""
-        assert self._link is not None
-        self._link.sendall(data)
+        self._connected().sendall(data)
+
+    def _connected(self) -> socket.socket:
+        link = self._link
+        if link is None:
+            raise BrokenPipeError("nobody is connected")
+        return link
 
     def wait_for(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
         """Wait until the bridge has made `condition` true."""
@@ -146,7 +153,9 @@ class QemuPeer:
             link.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End it."""
+        """End it; a second time does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self.reading.set()
         if self._server is not None:
@@ -176,6 +185,7 @@ class QemuPeer:
             except OSError:
                 if self._server is not None:
                     return
+                time.sleep(RETRY)
                 continue
             self._converse(link)
 

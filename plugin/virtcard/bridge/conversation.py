@@ -25,7 +25,7 @@ from virtcard.bridge.fault import describe
 from virtcard.bridge.link import Link
 from virtcard.bridge.session import Session
 from virtcard.bridge.timers import Alarm, Timers
-from virtcard.errors import Internal, LocalError, PeerError, VirtcardError
+from virtcard.errors import CardError, Internal, PeerError, VirtcardError
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,15 @@ class Conversation:
         self._alarms: dict[Timer, Alarm] = {}
 
     def run(self, step: Callable[..., list[Effect]], *arguments: object) -> None:
-        """Call a method of the session, and carry out what it wants."""
+        """Call a method of the session, and carry out what it wants. Only CardError, of `insert`, comes out of here."""
         try:
             self._apply(step(*arguments))
         except PeerError as error:
             self._give_up(error)
-        except LocalError as error:
-            log.error("a session was used out of turn: %s", describe(error))
+        except CardError:
+            raise
+        except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge goes on)
+            log.error("a conversation failed unexpectedly: %s", describe(fault))
             self._give_up(Internal("virtcard made a mistake, and starts the conversation over."))
 
     def expired(self, timer: Timer) -> bool:

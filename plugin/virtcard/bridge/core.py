@@ -99,6 +99,7 @@ class Core:
         """The orderly end of the conversation, and then of the bridge."""
         self.stopping = True
         self.seat.unwant()
+        self._link_error = self._card_error = ""
         if self.talk is not None:
             self._end_card(self.talk.session.close)
         self.kick()

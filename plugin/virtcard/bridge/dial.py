@@ -46,6 +46,8 @@ def dial(endpoint: Endpoint) -> Dial:
     """Begin an attempt; Disconnected when it fails at once."""
     try:
         return Waiting(endpoint) if endpoint.scheme.listens else Calling(endpoint)
+    except UnicodeError as error:
+        raise failure(endpoint, None) from error
     except OSError as error:
         raise failure(endpoint, error.errno) from error
 

@@ -49,12 +49,32 @@ class Worker:
         core = self._core
         try:
             while core.state is not BridgeState.CLOSED:
-                self._turn()
+                self._turn_safely()
                 core.bulletin.deliver()
             core.closed.set()
         except _GivenUp as end:
             if core.state is BridgeState.CLOSED:
                 let_go(end.slot)
+
+    def _turn_safely(self) -> None:
+        """A fault of our own ends the bridge, and says so; never does its thread vanish."""
+        try:
+            self._turn()
+        except _GivenUp:
+            raise
+        except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge ends)
+            log.error("a bridge failed unexpectedly: %s", describe(fault))
+            self._collapse()
+
+    def _collapse(self) -> None:
+        core = self._core
+        with core.lock:
+            if core.talk is not None:
+                core.talk.close()
+                core.talk = None
+            self._caller.close()
+            core.link_failed(Internal("virtcard made a mistake, and the bridge has ended."), again=False)
+            core.end()
 
     def _turn(self) -> None:
         core = self._core

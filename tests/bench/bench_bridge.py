@@ -1,0 +1,174 @@
+"""The round trip of a SELECT through a bridge to a trivial card, beside a plain echo in the same run.
+
+The other side is a process of its own that sends as QEMU does, header and payload by two writes with Nagle on.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+TESTS = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(TESTS))
+
+from helpers.bench_peer import GREETING, acknowledge  # noqa: E402 (a benchmark runs by itself, too)
+from helpers.fake_card import FakeCard  # noqa: E402
+from virtcard import limits  # noqa: E402
+from virtcard.bridge.endpoint import Endpoint, Scheme  # noqa: E402
+from virtcard.bridge.runner import Bridge, BridgeState  # noqa: E402
+
+ROUNDS = 20_000
+CARELESS_ROUNDS = 30
+"""A client without TCP_NODELAY and TCP_QUICKACK takes 44 ms a round."""
+IDLE_BRIDGES = 1000
+IDLE_SECONDS = 3.0
+DESCRIPTORS = 3 * IDLE_BRIDGES + 100
+"""A socket and an eventfd for each bridge, and the other end."""
+ANSWER = bytes.fromhex("9000")
+MESSAGE = bytes.fromhex("0000000700000000000000029000")
+QUESTION_BYTES = 26
+
+
+class TrivialCard(FakeCard):
+    """Answers at once, without taking notes."""
+
+    def transmit(self, command: bytes) -> bytes:
+        """9000."""
+        return ANSWER
+
+
+def run() -> dict[str, float]:
+    """Medians and 99th percentiles in microseconds, and what idle bridges cost in percent of one core."""
+    figures: dict[str, float] = {}
+    with TemporaryDirectory(prefix="vc-") as directory:
+        for name, measured in {
+            "unix_bridge": _measure(f"{directory}/a", None, ROUNDS, _bridge),
+            "unix_echo": _measure(f"{directory}/b", None, ROUNDS, _echo),
+            "tcp_bridge": _measure(None, 0, ROUNDS, _bridge),
+            "tcp_echo": _measure(None, 0, ROUNDS, _echo),
+            "tcp_careless_echo": _measure(None, 0, CARELESS_ROUNDS, _careless_echo),
+        }.items():
+            figures[f"{name}_us"] = measured["median"]
+            figures[f"{name}_p99_us"] = measured["p99"]
+        return figures | _idle(f"{directory}/c")
+
+
+Client = Callable[[Endpoint, "subprocess.Popen[str]"], None]
+
+
+def _measure(path: str | None, port: int | None, rounds: int, client: Client) -> dict[str, float]:
+    words = ["unix", path] if path else ["tcp", str(port)]
+    plain = [] if client is _bridge else ["plain"]
+    with subprocess.Popen(
+        [sys.executable, str(TESTS / "helpers/bench_peer.py"), *words, str(rounds), *plain],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as peer:
+        assert peer.stdout is not None
+        number = json.loads(peer.stdout.readline())["port"]
+        endpoint = Endpoint.unix(path) if path else Endpoint(Scheme.TCP, host="127.0.0.1", port=number)
+        client(endpoint, peer)
+        figures: dict[str, float] = json.loads(peer.stdout.readline())
+    return figures
+
+
+def _bridge(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
+    bridge = Bridge(endpoint, lambda _status: None, reconnect=False)
+    bridge.insert(TrivialCard())
+    bridge.start()
+    peer.wait()
+    bridge.stop()
+    bridge.join(5)
+
+
+def _echo(endpoint: Endpoint, _peer: subprocess.Popen[str]) -> None:
+    """The least that any client must do: receive a whole command, send an answer, and take care of TCP."""
+    with _socket(endpoint) as link:
+        tcp = link.family != socket.AF_UNIX
+        if tcp:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _answer(link, quick_ack=tcp)
+
+
+def _careless_echo(endpoint: Endpoint, _peer: subprocess.Popen[str]) -> None:
+    with _socket(endpoint) as link:
+        _answer(link, quick_ack=False)
+
+
+def _answer(link: socket.socket, *, quick_ack: bool) -> None:
+    received = 0
+    while True:
+        if quick_ack:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        data = link.recv(4096)
+        if not data:
+            return
+        received += len(data)
+        if received == QUESTION_BYTES:
+            received = 0
+            link.send(MESSAGE)
+
+
+def _socket(endpoint: Endpoint) -> socket.socket:
+    if endpoint.scheme.is_unix:
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(endpoint.path)
+        return link
+    return socket.create_connection((endpoint.host, endpoint.port))
+
+
+def _idle(path: str) -> dict[str, float]:
+    """What a thousand bridges with a card in them take while nothing happens."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    memory = _resident()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(1)
+        bridges, links = zip(*(_start(path, server) for _ in range(IDLE_BRIDGES)), strict=True)
+    for messages in (GREETING - 1, 1):
+        for link in links:
+            acknowledge(link, messages)
+    while any(bridge.status.state is not BridgeState.INSERTED for bridge in bridges):
+        time.sleep(0.01)
+    figures = {
+        "idle_1000_bridges_cpu_percent": _cpu_percent(),
+        "idle_bridge_kib": (_resident() - memory) / IDLE_BRIDGES,
+    }
+    for link in links:
+        link.close()
+    for bridge in bridges:
+        bridge.join(5)
+    return figures
+
+
+def _start(path: str, server: socket.socket) -> tuple[Bridge, socket.socket]:
+    bridge = Bridge(Endpoint.unix(path), lambda _status: None, reconnect=False)
+    bridge.insert(TrivialCard())
+    bridge.start()
+    return bridge, server.accept()[0]
+
+
+def _cpu_percent() -> float:
+    time.sleep(limits.ACK_PATIENCE + 1)
+    before, begin = time.process_time(), time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    return 100 * (time.process_time() - before) / (time.monotonic() - begin)
+
+
+def _resident() -> int:
+    """KiB of this process in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+if __name__ == "__main__":
+    for name, value in run().items():
+        print(f"{name:<32} {value:12.2f}")
