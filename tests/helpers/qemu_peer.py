@@ -149,8 +149,8 @@ class QemuPeer:
         """Close the connection as a dying process does; the next one may come."""
         with self._lock:
             link, self._link = self._link, None
-        if link is not None:
-            link.shutdown(socket.SHUT_RDWR)
+            if link is not None:
+                link.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End it; a second time does nothing."""
@@ -214,8 +214,8 @@ class QemuPeer:
 
     def _lost(self, link: socket.socket) -> None:
         self.connected.clear()
-        link.close()
         with self._changed:
+            link.close()
             self._link = None
             self._changed.notify_all()
 
