@@ -1,7 +1,7 @@
-"""dbus-next's MessageBus, mended.
+"""A connection to a bus: calls out, and calls in through one guarded place.
 
-The faults are those of dbus-next 0.2.3, which is pinned; each mend has a test in tests/bus that shows the fault.
-Private attributes of the library are used here and in `stream.py`, nowhere else but for `Shown`.
+It mends what dbus-next 0.2.3 does with calls, as `transport.py` does for what is below them. Private attributes of the
+library are used in these two, `stream.py`, `values.py` and `shown.py` only.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Self
 
 from dbus_next import introspection as intr
-from dbus_next.aio.message_bus import MessageBus
 from dbus_next.constants import MessageFlag, MessageType, NameFlag, RequestNameReply
-from dbus_next.errors import AuthError, DBusError, InvalidAddressError
+from dbus_next.errors import AuthError, DBusError
 from dbus_next.message import Message
 from dbus_next.service import ServiceInterface
 
@@ -26,7 +24,7 @@ from virtcard.bus.address import BusKind, bus_address
 from virtcard.bus.caller import note_caller
 from virtcard.bus.failures import INTERNAL_TEXT, LEAKY, from_message, to_message
 from virtcard.bus.shown import Shown
-from virtcard.bus.stream import PatientSocket, WholeMessage
+from virtcard.bus.transport import Transport
 from virtcard.errors import Busy, Disconnected, Internal, NotAuthorized, TimedOut
 from virtcard.names import ROOT_PATH
 
@@ -43,53 +41,36 @@ async def _refuse(interface: str, member: str, details: Mapping[str, str]) -> No
     raise NotAuthorized(f"Nobody may call {interface}.{member}.")
 
 
-class Bus(MessageBus):
+class Bus(Transport):
     """One connection to a bus; `root` is the object that manages the others.
 
     Exported methods run only after `gate` has let them pass: until one is set, nothing passes.
     """
 
     def __init__(self, address: str, *, kind: BusKind, root: str = ROOT_PATH) -> None:
-        super().__init__(bus_address=address, negotiate_unix_fd=False)
+        super().__init__(address)
         self.kind = kind
         self.root = root
         self.gate: Gate = _refuse
-        self._writer.sock = PatientSocket(self._sock)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
-        self._resuming: asyncio.Handle | None = None
-        self._last_sent: asyncio.Future[None] | None = None
-        self._disconnect_future.add_done_callback(_look_at)
         self.add_message_handler(lambda message: standard.answer(self, message))
 
     @classmethod
     async def open(cls, kind: BusKind, *, address: str = "") -> Self:
         """Connect to a bus; Disconnected when it is not there."""
+        bus = None
         try:
             bus = cls(address or bus_address(kind), kind=kind)
             async with asyncio.timeout(limits.BUS_CONNECT_PATIENCE):
                 await bus.connect()
-        except (OSError, EOFError, AuthError, InvalidAddressError) as error:
+        except (OSError, EOFError, AuthError, ValueError) as error:
+            if bus is not None:
+                bus._finalize()
             raise Disconnected(f"The {kind} bus cannot be reached.", hint="Is dbus running?") from error
         if not str(bus.unique_name).startswith(":"):
             # dbus-next takes the text of a refused Hello for our unique name
             await bus.close()
             raise Disconnected(f"The {kind} bus takes no more connections.")
         return bus
-
-    async def close(self) -> None:
-        """Send what waits, then end the connection."""
-        if not self._disconnected:
-            if self._last_sent is not None and not self._last_sent.done():
-                await asyncio.wait([self._last_sent], timeout=limits.BUS_FLUSH_PATIENCE)
-            for task in self._tasks:
-                task.cancel()
-            self.disconnect()
-        await self._ended.wait()
-
-    async def wait_closed(self) -> None:
-        """Wait for the end of the connection, whatever ends it; `wait_for_disconnect` raises."""
-        await self._ended.wait()
 
     async def claim(self, name: str) -> None:
         """Own `name`, or raise Busy or NotAuthorized; dbus-next queues for it without a word."""
@@ -155,26 +136,13 @@ class Bus(MessageBus):
             self._method_return_handlers.pop(call.serial, None)
 
     def send(self, message: Message) -> asyncio.Future[None]:  # type: ignore[override]
-        """Queue a message, mended on its way out; the future is done when it is written."""
-        if self._disconnected:
-            done: asyncio.Future[None] = self._loop.create_future()
-            done.set_result(None)
-            return done
+        """Queue a message, mended on its way out: ObjectManager's signals leave from the root, internals never do."""
         if message.message_type is MessageType.SIGNAL and message.interface == standard.OBJECT_MANAGER:
             message.path = self.root
         if message.message_type is MessageType.ERROR and message.error_name in LEAKY:
             log.error("D-Bus handler failed: %s", message.body)
             message.error_name, message.body = Internal.dbus_name(), [INTERNAL_TEXT]
-        future: asyncio.Future[None] = super().send(message)
-        future.add_done_callback(_look_at)
-        self._last_sent = future
-        return future
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` as a task that is kept until it is done; asyncio alone keeps none."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return super().send(message)
 
     def exports(self) -> dict[str, list[ServiceInterface]]:
         """The exported interfaces by object path."""
@@ -214,74 +182,3 @@ class Bus(MessageBus):
         children = {each[len(below) :].split("/")[0] for each in self._path_exports if each.startswith(below)}
         node.nodes = [intr.Node(name) for name in sorted(children)]
         return node
-
-    def _setup_socket(self) -> None:
-        """Connect to the first address that answers; dbus-next fails with the error of an earlier one."""
-        failure: Exception = InvalidAddressError("there is no address")
-        for address in self._bus_address:
-            self._bus_address = [address]
-            try:
-                super()._setup_socket()
-            except (OSError, InvalidAddressError) as error:
-                failure = error
-                self._close_socket()
-            else:
-                return
-        raise failure
-
-    def _close_socket(self) -> None:
-        for end in ("_stream", "_sock"):
-            if end in self.__dict__:
-                with suppress(OSError):  # what it could not send is lost with it
-                    self.__dict__[end].close()
-
-    async def _auth_readline(self) -> str:
-        """One line of the handshake; dbus-next spins for ever when the bus hangs up in it."""
-        line = b""
-        while not line.endswith(b"\r\n"):
-            more = await self._loop.sock_recv(self._sock, 1)
-            if not more or len(line) > limits.BUS_AUTH_LINE_MAX:
-                raise AuthError("the bus hung up")
-            line += more
-        return line[:-2].decode()
-
-    def _create_unmarshaller(self) -> WholeMessage:
-        return WholeMessage(self._stream)
-
-    def _message_reader(self) -> None:
-        """Read what came, yet let others have a turn; dbus-next reads for as long as a peer sends."""
-        if self._resuming is None and not self._disconnected:
-            self._read_some()
-
-    def _resume_reading(self) -> None:
-        self._resuming = None
-        self._message_reader()
-
-    def _read_some(self) -> None:
-        try:
-            for _ in range(limits.BUS_MESSAGES_PER_TURN):
-                if not self._unmarshaller.fetch():
-                    return
-                message = self._unmarshaller.parse()
-                self._unmarshaller = self._create_unmarshaller()
-                if message is not None:
-                    self._on_message(message)
-        except Exception as error:  # noqa: BLE001 - the stream is lost: no message boundary is known any more
-            self._finalize(error)
-        else:
-            # what the buffered stream holds already would not wake us again
-            self._resuming = self._loop.call_soon(self._resume_reading)
-
-    def _finalize(self, err: Exception | None = None) -> None:
-        """End of the connection: once, with the socket closed (dbus-next leaks it)."""
-        if self._disconnected:
-            return
-        super()._finalize(err)
-        self._close_socket()
-        self._ended.set()
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Take the exception off a future that nobody waits for, or asyncio complains about it."""
-    if not future.cancelled():
-        future.exception()

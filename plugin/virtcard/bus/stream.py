@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from io import BytesIO
 from typing import Final, Protocol
 
 from dbus_next._private.unmarshaller import MarshallerStreamEndError, Unmarshaller
@@ -20,6 +21,8 @@ SIGNATURES_MAX: Final = 1024
 """Parsed signatures kept. dbus-next keeps each one that a peer ever sent."""
 
 _FIXED_HEADER: Final = 16
+_NOTHING_MORE: Final = BytesIO()
+"""What a message that lies about a length inside gets, in place of the next message."""
 _ORDERS: Final = {ord("l"): "little", ord("B"): "big"}
 
 
@@ -71,6 +74,7 @@ class WholeMessage(Unmarshaller):
         """The message, or None when it is to be ignored."""
         if len(SignatureTree._cache) > SIGNATURES_MAX:
             SignatureTree._cache.clear()
+        self.stream = _NOTHING_MORE
         try:
             self._unmarshall()
         except Exception as error:  # noqa: BLE001 - whatever a peer sends, the connection stays

@@ -1,0 +1,39 @@
+"""Connections with and without our mends, and calls between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dbus_next.aio.message_bus import MessageBus
+from dbus_next.errors import DBusError
+
+from helpers.bus import PrivateBus
+from helpers.exported import INTERFACE, PATH, ROOT
+from virtcard.bus.address import BusKind
+from virtcard.bus.connection import Bus
+
+
+async def stock(private: PrivateBus) -> MessageBus:
+    return await MessageBus(bus_address=private.address).connect()
+
+
+async def mended(private: PrivateBus) -> Bus:
+    bus = await Bus.open(BusKind.SESSION, address=private.address)
+
+    async def admit(*_: Any) -> None:
+        return None
+
+    bus.gate = admit
+    bus.root = ROOT
+    return bus
+
+
+async def ask(bus: Bus, other: MessageBus, member: str, interface: str = INTERFACE, path: str = PATH) -> list[Any]:
+    return await bus.ask(str(other.unique_name), path, interface, member, timeout=10.0)
+
+
+async def error_of(bus: Bus, other: MessageBus, member: str, **where: str) -> DBusError:
+    with pytest.raises(DBusError) as caught:
+        await ask(bus, other, member, **where)
+    return caught.value
