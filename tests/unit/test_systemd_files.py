@@ -190,3 +190,11 @@ def test_every_file_beside_the_installer_is_installed(tmp_path: Path) -> None:
     sources = [path for path in SYSTEMD.rglob("*") if path.is_file() and path.name != "install.sh"]
     copies = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.read_bytes() in copies for path in sources)
+
+
+@pytest.mark.parametrize(("activation", "unit"), [("", SERVICE), ("session", USER_SERVICE)])
+def test_d_bus_starts_the_unit_that_is_installed(activation: str, unit: Path) -> None:
+    file = SYSTEMD.parents[1] / "dbus" / activation / f"{BUS_NAME}.service"
+    section = read(file)["D-BUS Service"]
+    assert section["Name"] == BUS_NAME
+    assert section["SystemdService"] == unit.name
