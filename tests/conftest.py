@@ -6,6 +6,10 @@ from collections.abc import Generator
 
 import pytest
 
+from helpers.network import stay_on_loopback
+
+stay_on_loopback()
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -15,6 +15,7 @@ from helpers.guest import Guest
 from helpers.host import private_host
 from helpers.libvirtd import Libvirtd
 from helpers.machines import domain_xml
+from helpers.network import stay_on_loopback
 from helpers.scripted_card import SELECT, ScriptedCard
 from helpers.virtcardd import Virtcardd
 
@@ -50,6 +51,7 @@ class Show:
 
 def main() -> int:
     """Run the demo; an exception of a step ends it with everything cleaned up."""
+    stay_on_loopback()
     show = Show()
     show.step("Starting a private libvirtd, a pcscd with a virtual card, a bus and virtcardd.")
     with private_host() as host:

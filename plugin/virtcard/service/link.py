@@ -11,7 +11,7 @@ from virtcard.bridge.backoff import Backoff
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.worker import Worker
-from virtcard.errors import Disconnected, VirtcardError
+from virtcard.errors import Disconnected, TimedOut, VirtcardError
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,12 @@ class Link:
     async def _open(self) -> None:
         self._broken.clear()
         hypervisor = Hypervisor(self._uri, self._from_thread)
-        await self._worker.run(hypervisor.open)
+        try:
+            await self._worker.run(hypervisor.open)
+        except TimedOut:
+            # The open that hangs may still come to its end: then it shall end closed, not as a second connection.
+            await self._worker.run(hypervisor.close)
+            raise
         self._hypervisor = hypervisor
         self._tell("connected")
 
