@@ -1,7 +1,8 @@
-"""For all tests: a test that cannot run has failed."""
+"""For all tests: a test that cannot run has failed, and a run that is ended cleans up."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from helpers.network import stay_on_loopback
 
 stay_on_loopback()
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end the run as Ctrl-C does, so that the daemons and virtual machines of the fixtures end too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("ended by SIGTERM"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""A skipped test is a failure: tests/conftest.py sees to it."""
+"""What tests/conftest.py sees to: a skipped test is a failure, and a run that is ended cleans up."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from helpers.waiting import wait_until
+
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 
-def run_pytest(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+def pytest_command(folder: Path, body: str) -> list[str]:
+    """What runs a folder of its own with that test in it, under our conftest."""
     shutil.copy(CONFTEST, folder)
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {CONFTEST.parent}\n")
     (folder / "test_it.py").write_text(f"import pytest\n{body}\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", str(folder)]
+
+
+def run_pytest(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(pytest_command(folder, body), check=False, capture_output=True, text=True, cwd=folder)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,20 @@ def test_a_passing_test_and_an_expected_failure_stay_what_they_are(tmp_path: Pat
     ended = run_pytest(tmp_path, body)
     assert ended.returncode == 0, ended.stdout
     assert "1 passed, 1 xfailed" in ended.stdout
+
+
+def test_sigterm_ends_a_run_with_its_fixtures(tmp_path: Path) -> None:
+    body = """
+import pathlib, threading
+@pytest.fixture
+def machine():
+    pathlib.Path("up").touch()
+    yield
+    pathlib.Path("up").unlink()
+def test_a(machine): threading.Event().wait(60)
+"""
+    running = subprocess.Popen(pytest_command(tmp_path, body), cwd=tmp_path, stdout=subprocess.DEVNULL)
+    wait_until((tmp_path / "up").exists, 20, "the fixture is up")
+    running.terminate()
+    assert running.wait(20) != 0
+    assert not (tmp_path / "up").exists()
