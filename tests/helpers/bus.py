@@ -8,12 +8,13 @@ import gc
 import os
 import subprocess
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
+from dbus_next.aio.message_bus import MessageBus
 from dbus_next.auth import AuthExternal
 
 from virtcard.bus.address import BusKind
@@ -110,7 +111,7 @@ async def connect_as(address: str, user: int) -> Bus:
         os.seteuid(0)
     bus._auth = _As(user)  # type: ignore[has-type]
     await bus.connect()
-    return bus
+    return ended_later(bus)
 
 
 async def eventually(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
@@ -171,7 +172,7 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def on_bus(address: str, service: Service, kind: BusKind = BusKind.SYSTEM) -> Any:
+async def on_bus(address: str, service: Service, kind: BusKind = BusKind.SYSTEM) -> AsyncIterator[tuple[Bus, Bus]]:
     """The service and a peer in the same event loop: `async with on_bus(...) as (daemon, peer)`."""
     daemon = await Bus.open(kind, address=address)
     await serve(daemon, service)
@@ -183,15 +184,37 @@ async def on_bus(address: str, service: Service, kind: BusKind = BusKind.SYSTEM)
         await daemon.close()
 
 
+_OPENED: list[MessageBus] = []
+
+B = TypeVar("B", bound=MessageBus)
+
+
+def ended_later(bus: B) -> B:
+    """End this connection when the test of `run_async` is over, unmended ones too."""
+    _OPENED.append(bus)
+    return bus
+
+
 def run_async(test: Awaitable[T]) -> T:
     """Run an async test to its end, at most a minute."""
 
     async def limited() -> T:
-        async with asyncio.timeout(60):
-            return await test
+        try:
+            async with asyncio.timeout(60):
+                return await test
+        finally:
+            while _OPENED:
+                _end(_OPENED.pop())
 
     try:
         return asyncio.run(limited())
     finally:
-        # unmended connections leave their sockets to the collector: now, and not inside whatever comes next
+        # what a test dropped is collected now, and not inside whatever comes next
         gc.collect()
+
+
+def _end(bus: MessageBus) -> None:
+    bus._finalize()
+    for end in (bus._stream, bus._sock):
+        with contextlib.suppress(OSError):
+            end.close()

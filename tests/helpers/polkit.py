@@ -14,6 +14,7 @@ from dbus_next.aio.message_bus import MessageBus
 from dbus_next.constants import MessageType
 from dbus_next.message import Message
 
+from helpers.bus import ended_later
 from virtcard.bus.connection import Bus
 
 NAME = "org.freedesktop.PolicyKit1"
@@ -56,7 +57,7 @@ class Asked:
 @contextlib.asynccontextmanager
 async def silent_polkit(address: str) -> AsyncIterator[Asked]:
     """A polkit that notes what it is asked, and never answers a check."""
-    bus = await MessageBus(bus_address=address).connect()
+    bus = ended_later(await MessageBus(bus_address=address).connect())
     asked = Asked()
 
     def on_message(message: Message) -> Message | bool | None:

@@ -34,7 +34,7 @@ def wrap(signature: str, body: list[Any]) -> list[Any]:
 
 def _wrap(kind: SignatureType, value: Any) -> Any:
     if kind.signature == "v":
-        return value if isinstance(value, Variant) else Variant(_signature_of(value), value)
+        return value if isinstance(value, Variant) else _variant(value)
     if kind.signature.startswith("a{"):
         return _wrap_dict(kind.children[0].children, value)
     if isinstance(value, str) and "\0" in value:
@@ -42,6 +42,11 @@ def _wrap(kind: SignatureType, value: Any) -> Any:
     if kind.signature.startswith("a") and isinstance(value, list | tuple):
         return [_wrap(kind.children[0], item) for item in value]
     return value
+
+
+def _variant(value: Any) -> Variant:
+    signature = _signature_of(value)
+    return Variant(signature, *wrap(signature, [value]))
 
 
 def _wrap_dict(kinds: list[SignatureType], value: Any) -> Any:
