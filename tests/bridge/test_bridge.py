@@ -279,7 +279,7 @@ def test_fault_in_a_conversation_starts_it_over(
     watched.wait(BridgeState.INSERTED)
     with monkeypatch.context() as broken:
         broken.setattr(Session, "feed", fail)
-        peer.send_apdu(COMMAND)
+        peer.send_raw(b"\0")
         watched.wait_error("made a mistake")
     watched.wait(BridgeState.INSERTED)
     assert peer.exchange(COMMAND)
