@@ -48,7 +48,7 @@ install_packages() {
     command -v apt-get >/dev/null || die "this is not Debian; install the counterparts of contrib/deps/debian.txt yourself"
     [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
         die "packages are missing and there is no sudo; as root run: apt-get install --no-install-recommends ${missing[*]}"
-    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    say "installing from Debian: ${missing[*]}"
     keep_services_down
     update_lists
     quietly apt "apt-get could not install them" as_root env DEBIAN_FRONTEND=noninteractive \
