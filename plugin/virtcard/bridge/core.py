@@ -216,10 +216,16 @@ class Core:
             self.seat.unseat()
             self.publish(BridgeState.EMPTY)
         elif isinstance(news, Hung):
-            self._card_error = HUNG
-            self.publish(BridgeState.EJECTING)
-            self.give_up_worker()
+            self._on_hung()
         self.kick()
+
+    def _on_hung(self) -> None:
+        """The guest has its VSC_Error, so what still waits must not reach the card."""
+        if self.talk is not None:
+            self.talk.commands.clear()
+        self._card_error = HUNG
+        self.publish(BridgeState.EJECTING)
+        self.give_up_worker()
 
     def _ring(self, talk: Conversation, timer: Timer) -> None:
         with self.lock:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
 
-from virtcard import limits
 from virtcard.bridge.caller import Caller
-from virtcard.bridge.cardcalls import let_go, power_off, unexpected
+from virtcard.bridge.cardcalls import CardCalls, GivenUp, let_go, unexpected
 from virtcard.bridge.conversation import Conversation
 from virtcard.bridge.core import Core
-from virtcard.bridge.effects import Timer, Transmit
+from virtcard.bridge.effects import Transmit
 from virtcard.bridge.fault import describe
 from virtcard.bridge.link import Link
 from virtcard.bridge.poller import Poller, Wakeup
@@ -23,16 +20,6 @@ from virtcard.errors import CardError, Internal, VirtcardError
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-
-class _GivenUp(Exception):
-    """This worker was stuck inside a card, and another one has taken over."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self.slot = slot
-
 
 class Worker:
     """One generation of a bridge's thread; `run` is its life."""
@@ -41,7 +28,7 @@ class Worker:
         self._core = core
         self._caller = caller
         self._poller = Poller(wakeup)
-        self._generation = generation
+        self._cards = CardCalls(core, generation)
         self._reconnect = reconnect
 
     def run(self) -> None:
@@ -52,7 +39,7 @@ class Worker:
                 self._turn_safely()
                 core.bulletin.deliver()
             core.closed.set()
-        except _GivenUp as end:
+        except GivenUp as end:
             if core.state is BridgeState.CLOSED:
                 let_go(end.slot)
 
@@ -60,7 +47,7 @@ class Worker:
         """A fault of our own ends the bridge, and says so; never does its thread vanish."""
         try:
             self._turn()
-        except _GivenUp:
+        except GivenUp:
             raise
         except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge ends)
             log.error("a bridge failed unexpectedly: %s", describe(fault))
@@ -118,6 +105,7 @@ class Worker:
         with core.lock:
             slot = core.seat.seated
             if not talk.commands or slot is None:
+                talk.commands.clear()
                 return
             command = talk.commands.popleft()
             slot.fresh = False
@@ -131,7 +119,7 @@ class Worker:
         except Exception as fault:  # noqa: BLE001 (it is logged, and the bridge goes on)
             error = unexpected(fault)
         with core.lock:
-            self._come_back(slot)
+            self._cards.come_back(slot)
             self._answer(talk, slot, command, response, error)
 
     def _answer(
@@ -144,16 +132,6 @@ class Worker:
         else:
             core.command_failed(slot, command.ticket, error)
 
-    def _come_back(self, slot: Slot) -> None:
-        """Out of the card; _GivenUp when that took too long. The lock is held."""
-        core = self._core
-        if core.generation == self._generation:
-            core.busy = None
-            return
-        slot.stuck = False
-        core.kick()
-        raise _GivenUp(slot)
-
     # The rest, one piece at a time.
 
     def _next_chore(self) -> Callable[[], None] | None:
@@ -162,18 +140,9 @@ class Worker:
             talk = core.talk
             if talk is not None and talk.over:
                 self._hang_up(talk)
-            chore = self._chore_of_leaving() or self._chore_of_link() or self._chore_of_card()
+            chore = self._cards.leaving() or self._chore_of_link() or self._cards.coming()
             core.chores = chore is not None
             return chore
-
-    def _chore_of_leaving(self) -> Callable[[], None] | None:
-        """A card that is not in is powered off before anything else happens."""
-        seat = self._core.seat
-        if (slot := seat.to_retire()) is not None:
-            return partial(self._retire, slot)
-        if (slot := seat.to_power_off()) is not None:
-            return partial(self._power_off, slot)
-        return None
 
     def _chore_of_link(self) -> Callable[[], None] | None:
         if self._core.talk is not None:
@@ -181,62 +150,6 @@ class Worker:
         if self._core.stopping:
             return self._close
         return self._call_peer if self._caller.has_news else None
-
-    def _chore_of_card(self) -> Callable[[], None] | None:
-        core = self._core
-        if (slot := core.seat.to_hear()) is not None:
-            return partial(self._hear, slot)
-        if core.state is not BridgeState.EMPTY or core.stopping or (slot := core.seat.to_power_on()) is None:
-            return None
-        return partial(self._power_on, slot)
-
-    def _inside(self, slot: Slot, call: Callable[[], T]) -> T:
-        """Call the card, watched; CardError in place of any other exception."""
-        core = self._core
-        with core.lock:
-            core.busy = slot
-            core.watch.start(core.patience.get(Timer.TRANSMIT, limits.TRANSMIT_PATIENCE))
-        try:
-            return call()
-        except CardError:
-            raise
-        except Exception as fault:
-            raise unexpected(fault) from fault
-        finally:
-            with core.lock:
-                self._come_back(slot)
-                core.watch.stop()
-
-    def _hear(self, slot: Slot) -> None:
-        slot.heard = True
-        try:
-            self._inside(slot, lambda: slot.card.listen(partial(self._core.card_event, slot)))
-        except CardError as error:
-            slot.heard = False
-            with self._core.lock:
-                self._core.card_failed(slot, error)
-
-    def _power_on(self, slot: Slot) -> None:
-        slot.fresh = slot.stale = False
-        slot.powered = True
-        try:
-            atr, transmission = self._inside(slot, lambda: (slot.card.power_on(), slot.card.transmission))
-        except CardError as error:
-            slot.powered = False
-            with self._core.lock:
-                self._core.card_failed(slot, error)
-            return
-        with self._core.lock:
-            self._core.seat_card(slot, atr, transmission)
-
-    def _power_off(self, slot: Slot) -> None:
-        self._inside(slot, partial(power_off, slot))
-        slot.powered = False
-
-    def _retire(self, slot: Slot) -> None:
-        self._inside(slot, partial(let_go, slot))
-        with self._core.lock:
-            self._core.seat.retired(slot)
 
     # The peer.
 
