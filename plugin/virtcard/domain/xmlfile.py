@@ -63,10 +63,15 @@ def _parse(data: bytes) -> etree._Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        raise InvalidXml(f"The domain XML is not well-formed: {error.msg}.") from None
+        raise InvalidXml(f"The domain XML is not well-formed: {_printable(error.msg)}.") from None
     if root.getroottree().docinfo.internalDTD is not None:
         raise InvalidXml("The domain XML has a DOCTYPE, which no domain needs.", hint="Remove it.")
     return root
+
+
+def _printable(text: str | None) -> str:
+    """libxml2 quotes the names it stumbles over, whatever they are made of."""
+    return "".join(character if character.isprintable() else "?" for character in text or "")
 
 
 class Document:
