@@ -22,6 +22,7 @@ if __name__ == "__main__":
 from helpers.bench_peer import GREETING, acknowledge  # noqa: E402 (a benchmark runs by itself, too)
 from helpers.fake_card import FakeCard  # noqa: E402
 from virtcard import limits  # noqa: E402
+from virtcard.bridge.effects import Timer  # noqa: E402
 from virtcard.bridge.endpoint import Endpoint, Scheme  # noqa: E402
 from virtcard.bridge.runner import Bridge, BridgeState  # noqa: E402
 
@@ -150,13 +151,14 @@ def _idle(path: str) -> dict[str, float]:
 
 
 def _start(path: str, server: socket.socket) -> tuple[Bridge, socket.socket]:
-    bridge = Bridge(Endpoint.unix(path), lambda _status: None, reconnect=False)
+    bridge = Bridge(Endpoint.unix(path), lambda _status: None, reconnect=False, patience={Timer.TRANSMIT: 1.0})
     bridge.insert(TrivialCard())
     bridge.start()
     return bridge, server.accept()[0]
 
 
 def _cpu_percent() -> float:
+    """After the last timeout that was stopped has left the heap."""
     time.sleep(limits.ACK_PATIENCE + 1)
     before, begin = time.process_time(), time.monotonic()
     time.sleep(IDLE_SECONDS)

@@ -8,7 +8,7 @@ from random import Random
 from virtcard import limits
 from virtcard.bridge.backoff import Backoff
 from virtcard.bridge.dial import Dial, dial
-from virtcard.bridge.endpoint import Endpoint
+from virtcard.bridge.endpoint import Endpoint, Scheme
 from virtcard.bridge.link import Link
 from virtcard.bridge.timers import Timers
 from virtcard.errors import Disconnected
@@ -45,7 +45,7 @@ class Caller:
         if self._late:
             raise Disconnected(f"{self._endpoint} does not answer.")
         self._dial = dial(self._endpoint)
-        if not self._endpoint.scheme.listens:
+        if self._endpoint.scheme is Scheme.TCP:
             self._patience.start(limits.CONNECT_PATIENCE)
 
     def target(self) -> tuple[int, int]:
