@@ -59,6 +59,16 @@ def test_guest_sees_a_card_come_and_go(guest: Guest, bridge: Bridge) -> None:
         assert guest.wait_reader_state("empty").atr == b""
 
 
+@pytest.mark.soak
+def test_a_card_comes_and_goes_a_hundred_times_with_commands_in_between(guest: Guest, bridge: Bridge) -> None:
+    for _ in range(100):
+        bridge.insert(BridgedCard(ATR_T0))
+        guest.wait_reader_state("present")
+        assert guest.transmit(give(20)) == [pattern(20) + OK]
+        bridge.eject()
+        guest.wait_reader_state("empty")
+
+
 @pytest.mark.parametrize("atr", [ATR_T0, ATR_T1], ids=["T=0", "T=1"])
 def test_apdus_of_the_guest_reach_the_card(guest: Guest, bridge: Bridge, atr: bytes) -> None:
     bridge.insert(BridgedCard(atr))
