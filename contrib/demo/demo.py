@@ -6,6 +6,7 @@ and one small Linux guest. Run it with `make demo`.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ class Show:
 
     def typed(self, command: str, output: str) -> None:
         """A command and what it printed."""
-        print(f"    $ {command}")
+        print(f"    {command}")
         for line in output.strip().splitlines():
             print(f"    {line}")
         sys.stdout.flush()
@@ -61,6 +62,7 @@ def main() -> int:
         typed(show, daemon, "readers")
         with machine(show, host.libvirtd, daemon) as guest:
             use_the_card(show, daemon, guest)
+            on_host(show, daemon, "opensc-tool", "--reader", "0", "--atr")
             eject_and_insert(show, daemon, guest)
         show.step("Taking the virtual reader away again, and cleaning up.")
         typed(show, daemon, "disable", VM)
@@ -94,7 +96,9 @@ def use_the_card(show: Show, daemon: Virtcardd, guest: Guest) -> None:
     """Insert, and look from inside."""
     show.step("Inserting the card of the host reader.")
     typed(show, daemon, "insert", VM)
-    show.step("The guest's own view: its reader, the ATR, and an APDU that the card answers.")
+    show.step(
+        "The guest's own view: its reader, the ATR, and an APDU that the card answers. The host has its card too."
+    )
     reader = guest.wait_reader_state("present")
     show.typed("guest# pcsc readers", f"{reader.name}: {reader.state}, ATR {reader.atr.hex(' ')}")
     in_guest(show, guest, "opensc-tool --atr")
@@ -117,7 +121,13 @@ def eject_and_insert(show: Show, daemon: Virtcardd, guest: Guest) -> None:
 
 def typed(show: Show, daemon: Virtcardd, *words: str) -> None:
     """Run a virtcard command and show it."""
-    show.typed("virtcard " + " ".join(words), daemon.virtcard(*words))
+    show.typed("host$ virtcard " + " ".join(words), daemon.virtcard(*words))
+
+
+def on_host(show: Show, daemon: Virtcardd, *command: str) -> None:
+    """Run a PC/SC program of the host and show it; it must succeed."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=daemon.environment)
+    show.typed("host$ " + " ".join(command), done.stdout)
 
 
 def in_guest(show: Show, guest: Guest, command: str) -> None:
