@@ -12,9 +12,10 @@ from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.runner import Bridge
 from virtcard.bridge.status import BridgeState, BridgeStatus
 from virtcard.card.base import Card, InReader
-from virtcard.errors import CardError, Failed, TimedOut
+from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut
+from virtcard.service.opening import Opening
 from virtcard.service.registry import Shelf
-from virtcard.service.sources import Sources
+from virtcard.service.threads import start
 from virtcard.service.views import BridgeView
 
 Key = tuple[UUID, int]
@@ -36,10 +37,11 @@ class _Running:
 class Bridges:
     """Belongs to the event loop's thread; the bridges report from their own threads."""
 
-    def __init__(self, shelf: Shelf[Key, BridgeView], sources: Sources, dress: Callable[[Card], Card]) -> None:
+    def __init__(self, shelf: Shelf[Key, BridgeView], opening: Opening, dress: Callable[[Card], Card]) -> None:
         self._shelf = shelf
-        self._sources = sources
+        self._opening = opening
         self._dress = dress
+        self._closed = False
         self._running: dict[Key, _Running] = {}
         self._loop = asyncio.get_running_loop()
         self._ends: set[asyncio.Task[None]] = set()
@@ -58,10 +60,12 @@ class Bridges:
         return users
 
     def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None) -> None:
-        """Run a bridge to this endpoint; one to another endpoint is replaced."""
+        """Run a bridge to this endpoint; one to another endpoint is replaced. Disconnected after `close`."""
         running = self._running.get(key)
         if running and running.endpoint == endpoint:
             return
+        if self._closed:
+            raise _ending()
         self.drop(key)
         bridge = Bridge(endpoint, lambda status: self._report(key, bridge, status), verify=verify)
         self._running[key] = _Running(bridge, endpoint)
@@ -74,7 +78,10 @@ class Bridges:
         if running.source == source:
             return
         if source:
-            card = await asyncio.to_thread(self._sources.open, source)
+            card = await self._opening.open(source)
+            if self._running.get(key) is not running:
+                start(card.power_off)
+                raise _ending()
             running.reader = card.reader if isinstance(card, InReader) else ""
             running.bridge.insert(self._dress(card))
         else:
@@ -95,10 +102,11 @@ class Bridges:
         task.add_done_callback(self._ends.discard)
 
     async def _end(self, bridge: Bridge) -> None:
-        await asyncio.to_thread(bridge.join, STOP_PATIENCE)
+        await asyncio.wrap_future(start(bridge.join, STOP_PATIENCE))
 
     async def close(self) -> None:
-        """End all of them in order."""
+        """End all of them in order, and start no more."""
+        self._closed = True
         for key in list(self._running):
             self.drop(key)
         while self._ends:
@@ -109,9 +117,11 @@ class Bridges:
         for key, running in self._running.items():
             self._update(key, apdus=running.bridge.apdus)
 
-    async def until_inserted(self, key: Key, patience: float) -> None:
-        """Wait for the card to be in the reader; CardError with the bridge's own sentence when it fails."""
-        await self._until(key, patience, _inserted)
+    async def until_inserted(self, key: Key, source: str, patience: float) -> None:
+        """Wait for the card of `source` to be in the reader.
+
+        CardError with the bridge's own sentence when it fails, Conflict when something else was put in meanwhile."""
+        await self._until(key, patience, lambda view: _inserted(view, source))
 
     async def until_empty(self, key: Key, patience: float) -> None:
         """Wait for the reader to be empty."""
@@ -158,9 +168,15 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _inserted(view: BridgeView | None) -> bool:
+def _ending() -> Disconnected:
+    return Disconnected("virtcardd is ending.", hint="Try again when it runs again.")
+
+
+def _inserted(view: BridgeView | None, source: str) -> bool:
     if view is None:
         raise Failed("The virtual machine went away.")
+    if view.source != source:
+        raise Conflict("Another call changed at the same time what is in the reader.", hint="Try again.")
     if view.state is BridgeState.INSERTED:
         return True
     if view.last_error and view.state in {BridgeState.EMPTY, BridgeState.FAILED}:

@@ -57,6 +57,11 @@ class Changes:
         for path in self.owned[record.uuid]:
             self.users.setdefault(path, {})[record.uuid] = record.name
 
+    def gone(self, uuid: UUID) -> None:
+        """The domain does not exist any more."""
+        self.forget(uuid)
+        self.budget.forget(uuid)
+
     def forget(self, uuid: UUID) -> None:
         """The domain uses no socket path any more."""
         for path in self.owned.pop(uuid, ()):
@@ -64,6 +69,10 @@ class Changes:
             del users[uuid]
             if not users:
                 del self.users[path]
+
+    async def read(self, uuid: UUID) -> DomainRecord:
+        """The domain as it is now; NoSuchDomain."""
+        return await self.link.call(lambda hypervisor: hypervisor.record(uuid))
 
     def check(self, record: DomainRecord) -> tuple[Finding, ...]:
         """Preflight of a domain as it is."""
@@ -88,6 +97,10 @@ class Changes:
     async def set_wish(self, record: DomainRecord, source: str) -> None:
         """Write, or with "" remove, the wish in the configuration, and in the running machine's metadata."""
         _require_persistent(record)
+        if not source and not any(
+            names.WISH_NAMESPACE in (xml or "") for xml in (record.inactive_xml, record.live_xml)
+        ):
+            return
         xml = wish_element(source) if source else None
         await self.link.call(
             lambda hypervisor: hypervisor.set_metadata(
@@ -118,12 +131,11 @@ class Changes:
                 f"The configuration of {record.name} was changed too often in a minute.",
                 hint="Another program keeps undoing the change; stop it, and try again in a minute.",
             )
-        fresh = await self.link.call(lambda hypervisor: hypervisor.record(record.uuid))
+        fresh = await self.read(record.uuid)
         plan = planner(fresh)
         _refuse_errors(plan.findings)
         await self.link.call(lambda hypervisor: hypervisor.define(plan.xml))
-        after = await self.link.call(lambda hypervisor: hypervisor.record(record.uuid))
-        if planner(after).changed:
+        if planner(await self.read(record.uuid)).changed:
             raise Conflict(
                 f"The change of {record.name} did not stay: another program redefined it at the same time.",
                 hint="Try again.",

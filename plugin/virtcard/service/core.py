@@ -8,19 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle
+from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
-from virtcard.domain.metadata import check_source
 from virtcard.domain.record import DomainRecord
-from virtcard.errors import InvalidArgument, NoSuchCard, NoSuchDomain, VirtcardError
+from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.service.api import EnableOptions
 from virtcard.service.bridges import Key
+from virtcard.service.inserter import Inserter
 from virtcard.service.link import Link
+from virtcard.service.naming import named
 from virtcard.service.readers import Readers
-from virtcard.service.reconcile import Reconciler, require_insertable
+from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
 from virtcard.service.sources import Sources
 from virtcard.service.turns import Turns
@@ -33,9 +34,6 @@ SETTLE = 0.3
 
 COUNTER_PERIOD = 1.0
 """Seconds between looks at the APDU counters."""
-
-TAKE_NOTICE = 10.0
-"""Seconds in which a guest's reader takes a card in or lets it go: the ceremony and the gap take at most 3."""
 
 
 class VirtcardService:
@@ -54,10 +52,11 @@ class VirtcardService:
         self.registry = registry
         self._status = status
         self._link = link
-        self._sources = sources
         self._readers = readers
         self._reconciler = reconciler
-        self._turns = Turns(self._pass)
+        self._turns = Turns(self._reconcile)
+        self._inserter = Inserter(self._turns, reconciler, self._reconcile, readers, sources)
+        self._passing = asyncio.Lock()
         self._status_listeners: list[Callable[[StatusView], None]] = []
 
     def status(self) -> StatusView:
@@ -78,91 +77,55 @@ class VirtcardService:
 
     async def find_domain(self, text: str) -> UUID:
         """The domain with this id, UUID or name, in virsh's order; one defined a moment ago too. NoSuchDomain."""
-        found = self._named(text)
+        found = named(self.registry.domains.values(), text)
         if found is None:
             await self._take_in_unknown()
-            found = self._named(text)
+            found = named(self.registry.domains.values(), text)
         if found is None:
             raise NoSuchDomain(f"No domain is called '{text}'.", hint="See 'virtcard list' for all domains.")
         return found
-
-    def _named(self, text: str) -> UUID | None:
-        views = self.registry.domains.values()
-        for same in (
-            lambda view: text.isdecimal() and view.id == int(text),
-            lambda view: str(view.uuid) == text.lower(),
-            lambda view: view.name == text,
-        ):
-            for view in views:
-                if same(view):
-                    return view.uuid
-        return None
 
     async def _take_in_unknown(self) -> None:
         """Events come a little later than the domains they tell of."""
         for uuid in await self._link.call(lambda hypervisor: hypervisor.domain_uuids()):
             if self.registry.domains.get(uuid) is None:
-                async with self._turns.turn(uuid):
-                    await self._reconcile(uuid)
+                await self._look(uuid, None)
 
     async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
         """Give the domain a virtual reader in its configuration."""
         on_existing = _on_existing(options.on_existing)
+        changes = self._reconciler.changes
         async with self._turns.turn(uuid):
-            record = await self._record(uuid)
-            change = await self._reconciler.changes.enable(record, on_existing, dry_run=options.dry_run)
-            await self._after(uuid, change)
+            changes.budget.forget(uuid)
+            change = await changes.enable(await changes.read(uuid), on_existing, dry_run=options.dry_run)
+            if change.changed and not options.dry_run:
+                await self._reconcile(uuid)
             return change
 
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
         """Take the virtual reader away, with its card and the wish, and put back what it replaced."""
+        changes = self._reconciler.changes
         async with self._turns.turn(uuid):
-            record = await self._record(uuid)
-            change = await self._reconciler.changes.disable(record, dry_run=options.dry_run)
+            changes.budget.forget(uuid)
+            record = await changes.read(uuid)
+            change = await changes.disable(record, dry_run=options.dry_run)
             if not options.dry_run:
-                await self._reconciler.changes.set_wish(record, "")
+                await changes.set_wish(record, "")
                 self._reconciler.insertions.drop(uuid)
                 await self._reconcile(uuid)
             return change
 
     async def insert(self, uuid: UUID, source: str, *, config: bool) -> Key | None:
         """Put a card in the reader. None when the domain is off and only the wish was written."""
-        source = check_source(source) if source else self._only_source()
-        self._sources.check(source)
-        async with self._turns.turn(uuid):
-            record = await self._record(uuid)
-            if config and not record.running:
-                await self._reconciler.changes.set_wish(record, source)
-                await self._reconcile(uuid)
-                return None
-            require_insertable(record)
-            await self._reconciler.reconcile(record)
-            before = self._reconciler.insertions.get(uuid)
-            await self._reconciler.bridges.set_card((uuid, 0), source)
-            self._reconciler.insertions.put(uuid, source)
-            await self._reconcile(uuid)
-        await self._settle_insert(uuid, source, before)
-        if config:
-            async with self._turns.turn(uuid):
-                await self._reconciler.changes.set_wish(await self._record(uuid), source)
-        return (uuid, 0)
+        return await self._inserter.insert(uuid, source, config=config)
 
     async def eject(self, uuid: UUID, *, config: bool) -> None:
         """Take the card out; it stays out until an insert, or until the domain starts anew with a wish."""
-        async with self._turns.turn(uuid):
-            record = await self._record(uuid)
-            if config:
-                await self._reconciler.changes.set_wish(record, "")
-            if record.running:
-                self._reconciler.insertions.put(uuid, "")
-            else:
-                self._reconciler.insertions.drop(uuid)
-            await self._reconcile(uuid)
-        await self._reconciler.bridges.until_empty((uuid, 0), TAKE_NOTICE)
+        await self._inserter.eject(uuid, config=config)
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         """Preflight: what would keep this domain from starting with a reader."""
-        return self._reconciler.changes.check(await self._record(uuid))
+        return self._reconciler.changes.check(await self._reconciler.changes.read(uuid))
 
     def on_event(self, event: HypervisorEvent) -> None:
         """Something happened to a domain."""
@@ -171,6 +134,8 @@ class VirtcardService:
         known = self.registry.domains.get(event.uuid) is not None
         burst = known and event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
+        if _has_ended(event):
+            self._reconciler.insertions.drop(event.uuid)
 
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""
@@ -180,12 +145,34 @@ class VirtcardService:
 
     async def full_pass(self) -> None:
         """Everything: after libvirt came back, and slowly again and again, since some changes send no event."""
-        records = await self._link.call(lambda hypervisor: hypervisor.records())
-        for uuid in {uuid for uuid, _ in self.registry.domains.items()} - {record.uuid for record in records}:
+        async with self._passing:
+            self._turns.forget_touched()
+            records = await self._link.call(lambda hypervisor: hypervisor.records())
+            self._forget_all_but({record.uuid for record in records})
+            async with asyncio.TaskGroup() as looks:
+                for record in records:
+                    looks.create_task(self._look(record.uuid, record))
+                    await asyncio.sleep(0)
+            self._readers.use(self._reconciler.bridges.readers())
+
+    def _forget_all_but(self, existing: set[UUID]) -> None:
+        for uuid in {uuid for uuid, _ in self.registry.domains.items()} - existing:
             self._turns.wake(uuid)
-        for record in records:
-            async with self._turns.turn(record.uuid):
-                await self._quietly(record)
+        self._reconciler.insertions.forget_all_but(existing)
+
+    async def _look(self, uuid: UUID, record: DomainRecord | None) -> None:
+        """A domain that cannot be reconciled does not keep the others from it. `record` may have been read before."""
+        fresh = record is not None and not self._turns.touched(uuid)
+        try:
+            async with self._turns.turn(uuid):
+                if record is not None and fresh:
+                    await self._reconciler.reconcile(record)
+                else:
+                    await self._reconcile(uuid)
+        except VirtcardError as error:
+            log.warning("domain %s: %s", uuid, error.message)
+        except Exception:
+            log.exception("domain %s: reconcile failed", uuid)
 
     async def run(self) -> None:
         """The slow passes and the counters, until cancelled."""
@@ -195,7 +182,7 @@ class VirtcardService:
 
     async def close(self) -> None:
         """Every card out, in order; nothing is forgotten, so that the next start puts them in again."""
-        self._turns.cancel()
+        await self._turns.close()
         await self._reconciler.bridges.close()
 
     async def _slow_passes(self) -> None:
@@ -205,63 +192,26 @@ class VirtcardService:
                 await self.full_pass()
             except VirtcardError as error:
                 log.info("no full pass: %s", error.message)
+            except Exception:
+                log.exception("a full pass failed")
 
     async def _counters(self) -> None:
         while True:
             await asyncio.sleep(COUNTER_PERIOD)
             self._reconciler.bridges.refresh_counters()
 
-    async def _settle_insert(self, uuid: UUID, source: str, before: str | None) -> None:
-        """Wait until the card is in; when it cannot get in, leave things as they were before the call."""
-        try:
-            await self._reconciler.bridges.until_inserted((uuid, 0), TAKE_NOTICE)
-        except VirtcardError:
-            async with self._turns.turn(uuid):
-                if self._reconciler.insertions.get(uuid) == source:
-                    self._put_back(uuid, before)
-                    await self._reconcile(uuid)
-            raise
-
-    def _put_back(self, uuid: UUID, before: str | None) -> None:
-        if before is None:
-            self._reconciler.insertions.drop(uuid)
-        else:
-            self._reconciler.insertions.put(uuid, before)
-
-    def _only_source(self) -> str:
-        readers = self._readers.with_card()
-        if len(readers) == 1:
-            return f"reader:{readers[0].name}"
-        if not readers:
-            raise NoSuchCard("No host reader holds a card.", hint="Put one in, or name the source to insert.")
-        names = ", ".join(f"reader:{view.name}" for view in readers)
-        raise InvalidArgument("More than one card fits.", hint=f"Name one of {names}.")
-
-    async def _after(self, uuid: UUID, change: Change) -> None:
-        if change.changed:
-            await self._reconcile(uuid)
-
-    async def _record(self, uuid: UUID) -> DomainRecord:
-        return await self._link.call(lambda hypervisor: hypervisor.record(uuid))
-
-    async def _pass(self, uuid: UUID) -> None:
-        await self._reconcile(uuid)
-
     async def _reconcile(self, uuid: UUID) -> None:
         try:
-            record = await self._record(uuid)
+            await self._reconciler.reconcile(await self._reconciler.changes.read(uuid))
         except NoSuchDomain:
             await self._reconciler.gone(uuid)
-            return
-        await self._reconciler.reconcile(record)
         self._readers.use(self._reconciler.bridges.readers())
 
-    async def _quietly(self, record: DomainRecord) -> None:
-        """A domain that cannot be reconciled does not keep the others from it."""
-        try:
-            await self._reconciler.reconcile(record)
-        except VirtcardError as error:
-            log.warning("domain %s: %s", record.name, error.message)
+
+def _has_ended(event: HypervisorEvent) -> bool:
+    """The machine that cards were inserted in is no more; one that reverts to a snapshot goes on for its user."""
+    stopped = event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED
+    return stopped and event.detail != Stopped.FROM_SNAPSHOT
 
 
 def _on_existing(text: str) -> OnExisting:

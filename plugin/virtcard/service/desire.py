@@ -32,11 +32,11 @@ class Desire:
 
 
 def desire(facts: Facts) -> Desire:
-    """A call beats the wish; a paused machine keeps what it has."""
+    """A call beats the wish; a paused machine keeps what it has, unless it is to be taken out."""
     if not (facts.alive and facts.live_reader):
         return Desire(bridge=False, card="")
     if not facts.running:
-        return Desire(bridge=True, card=None)
+        return Desire(bridge=True, card="" if facts.call == "" else None)
     if facts.call is not None:
         return Desire(bridge=True, card=facts.call)
     if facts.wish and not facts.wish_allowed:

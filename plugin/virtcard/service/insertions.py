@@ -1,12 +1,14 @@
 """Which card a call put in which domain: the one thing a restarted daemon cannot read back from libvirt.
 
 A small JSON file in the runtime directory, gone with the host's next boot: `{"<uuid>": "<source>"}`, where an empty
-source says that the card was ejected although the metadata asks for one.
+source says that the card was ejected although the metadata asks for one. It holds for the running machine: a domain
+that is off is not in it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from uuid import UUID
 
@@ -27,6 +29,19 @@ class Insertions:
     def get(self, uuid: UUID) -> str | None:
         """The source put in by a call, "" when a call ejected it, None when no call was made."""
         return self._sources.get(str(uuid))
+
+    def forget_all_but(self, uuids: Collection[UUID]) -> None:
+        """Forget the domains that do not exist any more."""
+        kept = {str(uuid) for uuid in uuids} & self._sources.keys()
+        if len(kept) < len(self._sources):
+            self._write({key: self._sources[key] for key in kept})
+
+    def put_back(self, uuid: UUID, source: str | None) -> None:
+        """Make it as `get` said before."""
+        if source is None:
+            self.drop(uuid)
+        else:
+            self.put(uuid, source)
 
     def put(self, uuid: UUID, source: str) -> None:
         """Remember an insert, or with "" an eject."""

@@ -53,12 +53,14 @@ class Link:
         while True:
             try:
                 await self._open()
-                backoff.reset()
                 await self._on_up()
+                backoff.reset()
                 await self._broken.wait()
                 log.warning("libvirt closed the connection to %s", self._uri)
             except VirtcardError as error:
                 log.warning("libvirt: %s", error.message)
+            except Exception:  # a fault of our own must not end the daemon, which has bridges to look after
+                log.exception("libvirt: the connection could not be used")
             await self._shut()
             self._tell("away")
             await asyncio.sleep(backoff.next())

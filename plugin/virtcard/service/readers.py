@@ -23,6 +23,7 @@ class Readers:
         self._on_change = on_change
         self._on_service = on_service
         self._loop = asyncio.get_running_loop()
+        self._users: dict[str, tuple[UUID, ...]] = {}
 
     def hear(self, event: ReaderEvent) -> None:
         """Something the watcher saw, from its thread."""
@@ -45,12 +46,12 @@ class Readers:
         return numbers.get(name, free)
 
     def _put(self, number: int, reader: ReaderInfo) -> None:
-        old = self._shelf.get(number)
-        domains = old.domains if old else ()
+        domains = self._users.get(reader.name, ())
         self._shelf.put(number, ReaderView(number, reader.name, reader.present, reader.atr, domains))
 
     def use(self, users: dict[str, tuple[UUID, ...]]) -> None:
         """Show which domains use which reader, by reader name."""
+        self._users = users
         for number, view in self._shelf.items():
             self._shelf.put(number, replace(view, domains=users.get(view.name, ())))
 

@@ -12,8 +12,8 @@ from virtcard.domain.existing import OnExisting
 from virtcard.domain.metadata import read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
-from virtcard.domain.state import ReaderState, reader_state
-from virtcard.errors import Conflict, DomainStateError, InvalidArgument, VirtcardError
+from virtcard.domain.state import ReaderState, VirtualReader, reader_state
+from virtcard.errors import Conflict, DomainStateError, InvalidArgument, InvalidXml, VirtcardError
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
 from virtcard.service.desire import Desire, Facts, desire
@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 
 GUEST_RUNS = frozenset({"running", "idle"})
 """virsh's words for a machine whose processors turn."""
+
+UNREADABLE = ReaderState(
+    in_config=False, in_live=False, foreign="", cloned=False, pending=False, reader=VirtualReader.ABSENT
+)
+"""What is known of a domain whose XML cannot be read. Its bridge, if there is one, goes on."""
 
 Verifier = Callable[[UUID, str], Callable[[int], None] | None]
 """For a domain's UUID and name: the check of a socket's peer pid, or None where there is no QEMU."""
@@ -46,19 +51,28 @@ class Reconciler:
         """The domain does not exist any more."""
         self.bridges.drop((uuid, 0))
         self.insertions.drop(uuid)
-        self.changes.forget(uuid)
+        self.changes.gone(uuid)
         self.conflicts.discard(uuid)
         self.domains.drop(uuid)
 
     async def reconcile(self, record: DomainRecord) -> None:
         """Bring the domain's configuration, bridge and card to where they shall be, and show it."""
+        try:
+            await self._reconcile(record)
+        except InvalidXml as error:
+            self._show(record, "", UNREADABLE, error.message)
+
+    async def _reconcile(self, record: DomainRecord) -> None:
         notes: list[str] = []
         wish = _wish(record, notes)
-        state = self._state(record)
-        if await self._configure(record, wish, state, notes):
-            return
+        state = _state(record)
+        if record.persistent and (state.cloned or (wish and not state.in_config and not state.foreign)):
+            record = await self._configure(record, notes)
+            state = _state(record)
+        else:
+            self.conflicts.discard(record.uuid)
         self.changes.note_paths(record)
-        if not record.running and self.insertions.get(record.uuid) == "":
+        if not record.running:
             self.insertions.drop(record.uuid)
         wanted = desire(
             Facts(
@@ -73,32 +87,19 @@ class Reconciler:
         if wanted.note:
             notes.append(wanted.note)
         await self._serve(record, wanted, notes)
-        self._show(record, wish, state, " ".join(notes))
+        self._show(record, wish, state, " ".join(dict.fromkeys(notes)))
 
-    def _state(self, record: DomainRecord) -> ReaderState:
-        return reader_state(
-            record.inactive_xml,
-            record.live_xml,
-            managed_save=record.managed_save,
-            conflict=record.uuid in self.conflicts,
-        )
-
-    async def _configure(self, record: DomainRecord, wish: str, state: ReaderState, notes: list[str]) -> bool:
-        """Give a reader to a domain that wishes one, and mend a clone's. True when redefined: an event follows."""
-        wants_reader = wish != "" and not state.in_config and not state.foreign
-        if not record.persistent or not (wants_reader or state.cloned):
-            self.conflicts.discard(record.uuid)
-            return False
+    async def _configure(self, record: DomainRecord, notes: list[str]) -> DomainRecord:
+        """Give a reader to a domain that wishes one, and mend a clone's; the domain as it is then."""
         try:
             change = await self.changes.enable(record, OnExisting.KEEP)
-        except Conflict as error:
-            self.conflicts.add(record.uuid)
-            notes.append(error.message)
-            return False
         except VirtcardError as error:
             notes.append(error.message)
-            return False
-        return change.changed
+            if isinstance(error, Conflict):
+                self.conflicts.add(record.uuid)
+            return record
+        self.conflicts.discard(record.uuid)
+        return await self.changes.read(record.uuid) if change.changed else record
 
     async def _serve(self, record: DomainRecord, wanted: Desire, notes: list[str]) -> None:
         key: Key = (record.uuid, 0)
@@ -129,13 +130,17 @@ class Reconciler:
                 persistent=record.persistent,
                 enabled=state.in_config,
                 live=state.in_live,
-                reader=state.reader,
+                reader=VirtualReader.CONFLICT if record.uuid in self.conflicts else state.reader,
                 wish=wish,
                 card=self.bridges.source((record.uuid, 0)),
                 foreign=state.foreign,
                 last_error=error,
             ),
         )
+
+
+def _state(record: DomainRecord) -> ReaderState:
+    return reader_state(record.inactive_xml, record.live_xml, managed_save=record.managed_save)
 
 
 def _wish(record: DomainRecord, notes: list[str]) -> str:

@@ -29,7 +29,11 @@ class Turns:
         self._reconcile = reconcile
         self._turns: dict[UUID, _Turn] = {}
         self._due: dict[UUID, asyncio.TimerHandle] = {}
+        self._waiting: set[UUID] = set()
+        """Domains with a pass that has not begun yet, and will see all that happened until then."""
+        self._touched: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @property
     def held(self) -> int:
@@ -39,6 +43,7 @@ class Turns:
     @asynccontextmanager
     async def turn(self, uuid: UUID) -> AsyncIterator[None]:
         """Hold the domain."""
+        self._touched.add(uuid)
         turn = self._turns.setdefault(uuid, _Turn())
         turn.users += 1
         try:
@@ -49,8 +54,18 @@ class Turns:
             if not turn.users:
                 del self._turns[uuid]
 
+    def forget_touched(self) -> None:
+        """From now on `touched` tells of turns after this moment, and of those that are held in it."""
+        self._touched = set(self._turns)
+
+    def touched(self, uuid: UUID) -> bool:
+        """Somebody has had, has or waits for the domain's turn since `forget_touched`."""
+        return uuid in self._touched
+
     def wake(self, uuid: UUID, delay: float = 0.0) -> None:
         """Reconcile this domain in `delay` seconds, or sooner when an earlier wake-up is due sooner."""
+        if self._closed or uuid in self._waiting:
+            return
         loop = asyncio.get_running_loop()
         due = self._due.get(uuid)
         if due is not None and due.when() <= loop.time() + delay:
@@ -61,6 +76,7 @@ class Turns:
 
     def _start(self, uuid: UUID) -> None:
         self._due.pop(uuid, None)
+        self._waiting.add(uuid)
         task = asyncio.get_running_loop().create_task(self._pass(uuid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -68,15 +84,20 @@ class Turns:
     async def _pass(self, uuid: UUID) -> None:
         try:
             async with self.turn(uuid):
+                self._waiting.discard(uuid)
                 await self._reconcile(uuid)
         except VirtcardError as error:
             log.warning("domain %s: %s", uuid, error.message)
         except Exception:
             log.exception("domain %s: reconcile failed", uuid)
+        finally:
+            self._waiting.discard(uuid)
 
-    def cancel(self) -> None:
-        """Forget everything that is due."""
+    async def close(self) -> None:
+        """Forget everything that is due, end the passes, and take no more."""
+        self._closed = True
         for handle in self._due.values():
             handle.cancel()
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
