@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -20,15 +21,19 @@ from virtcard.card.reader_source import ReaderSource
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
 from virtcard.domain.events import HypervisorEvent
+from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
-from virtcard.errors import Failed, VirtcardError
+from virtcard.errors import Failed, InvalidArgument, VirtcardError
+from virtcard.limits import UNIX_PATH_MAX
+from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
 from virtcard.service.bridges import Bridges
 from virtcard.service.changes import Changes
 from virtcard.service.core import VirtcardService
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
+from virtcard.service.opening import Opening
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
@@ -57,7 +62,7 @@ class Daemon:
             on_up=self._libvirt_up,
             on_state=self._on_link,
         )
-        bridges = Bridges(registry.bridges, sources, Selection)
+        bridges = Bridges(registry.bridges, Opening(sources), Selection)
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         readers = Readers(
             registry.readers,
@@ -110,12 +115,20 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Failed when the bus goes away; the next start reconciles everything."""
         bus = await Bus.open(BusKind.SESSION if self.settings.session else BusKind.SYSTEM)
-        make_socket_dir(self.settings)
+        try:
+            await bus.require_unowned(BUS_NAME)
+            make_socket_dir(self.settings)
+            await self._work(bus, stop)
+        finally:
+            await bus.close()
+
+    async def _work(self, bus: Bus, stop: asyncio.Event) -> None:
         self.watcher.start()
         tasks = [asyncio.create_task(self.link.run()), asyncio.create_task(self.service.run())]
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._first_pass.wait(), FIRST_PASS_PATIENCE)
+                async with asyncio.timeout(FIRST_PASS_PATIENCE):
+                    await _first(self._first_pass.wait(), stop.wait(), bus.wait_closed())
             await serve(bus, self.service)
             notify("READY=1")
             await _first(stop.wait(), bus.wait_closed(), *tasks)
@@ -124,7 +137,6 @@ class Daemon:
         finally:
             notify("STOPPING=1")
             await self._end(tasks)
-            await bus.close()
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
@@ -136,13 +148,29 @@ class Daemon:
 
 
 async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:
-    """Wait for the first of them; an error of it is raised."""
+    """Wait for the first of them, and cancel the others; an error of it is raised."""
     tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(wait) for wait in waits]
-    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in others:
-        task.cancel()
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
     for task in done:
         task.result()
+
+
+def check_socket_dir(chosen: Settings) -> None:
+    """InvalidArgument for a directory by whose sockets readers would not be known as ours, or too long for them."""
+    socket = str(chosen.socket_dir / socket_name(UUID(int=0)))
+    if socket_owner(socket) is None:
+        raise InvalidArgument(
+            f"'{chosen.socket_dir}' is no directory for VSCard sockets.",
+            hint="Its name must be virtcard or virtcard/vm.",
+        )
+    if len(os.fsencode(socket)) > UNIX_PATH_MAX:
+        raise InvalidArgument(
+            f"'{chosen.socket_dir}' is too long: its sockets have {UNIX_PATH_MAX} bytes.", hint="Choose a shorter one."
+        )
 
 
 def make_socket_dir(chosen: Settings) -> None:
@@ -179,7 +207,9 @@ def command(*, session: bool, connect: str | None, socket_dir: str | None, verbo
         format="%(name)s: %(message)s",
         stream=sys.stderr,
     )
-    asyncio.run(_serve(settings(session=session, connect=connect, socket_dir=socket_dir)))
+    chosen = settings(session=session, connect=connect, socket_dir=socket_dir)
+    check_socket_dir(chosen)
+    asyncio.run(_serve(chosen))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -82,9 +82,17 @@ class Bus(Transport):
                 hint=f"Is {name}.conf in /usr/share/dbus-1/system.d, and does the daemon run as its user?",
             ) from error
         if reply not in {RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value}:
-            raise Busy(
-                f"Another virtcardd owns {name} on the {self.kind} bus.", hint="Stop it first: systemctl stop virtcardd"
-            )
+            raise self._owned(name)
+
+    async def require_unowned(self, name: str) -> None:
+        """Busy when somebody owns `name` already: ask before anything is done that the owner does too."""
+        (owned,) = await self.ask_bus("NameHasOwner", "s", [name])
+        if owned:
+            raise self._owned(name)
+
+    def _owned(self, name: str) -> Busy:
+        stop = "systemctl --user stop virtcardd" if self.kind is BusKind.SESSION else "systemctl stop virtcardd"
+        return Busy(f"Another virtcardd owns {name} on the {self.kind} bus.", hint=f"Stop it first: {stop}")
 
     async def ask_bus(self, member: str, signature: str = "", body: list[Any] | None = None) -> list[Any]:
         """Call a method of the bus itself."""
