@@ -14,12 +14,12 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
-from uuid import UUID
 
 import libvirt
+import pytest
 
 from helpers.bus import eventually
-from helpers.domains import domain_uuid, reader_xml
+from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
 from virtcard.card.base import Card
@@ -157,6 +157,10 @@ class ServiceLab:
         await self.until(lambda: peer.atr is None and peer.connected.is_set(), f"{name} has no card")
         await self.until(lambda: self._state(name) == "empty", f"{name} is shown without a card")
 
+    def insertion(self, name: str) -> str | None:
+        """What a call put in that domain, as it is remembered."""
+        return self.service._reconciler.insertions.get(domain_uuid(name))
+
     def _state(self, name: str) -> str:
         bridge = self.bridge(name)
         return bridge.state if bridge else ""
@@ -194,14 +198,27 @@ async def service_lab(
             await daemon._end(tasks)
 
 
+@asynccontextmanager
+async def running_lab(metadata: str = "", directory: Path | None = None) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
+    """A lab with one domain, `run`, which runs with its reader."""
+    async with service_lab(directory=directory) as lab:
+        await lab.define(domain_xml("run", devices=XHCI + lab.reader("run"), metadata=metadata))
+        peer = lab.peer("run")
+        await lab.act("run", "create")
+        await lab.until(lambda: lab.bridge("run"), "it has a bridge")
+        yield lab, peer
+
+
 async def refused(call: Any, kind: type[VirtcardError]) -> VirtcardError:
     """The error with which a call is refused."""
-    try:
+    with pytest.raises(kind) as caught:
         await call
-    except kind as error:
-        assert error.message
-        return error
-    raise AssertionError(f"the call was not refused with {kind.__name__}")
+    return caught.value
+
+
+def has_card(peer: QemuPeer) -> bool:
+    """The guest sees a card now."""
+    return peer.atr is not None
 
 
 def wish_xml(source: str) -> str:
@@ -212,8 +229,3 @@ def wish_xml(source: str) -> str:
 def wish_metadata(source: str) -> str:
     """The wish as it stands in `<metadata>`."""
     return f"<virtcard:vm xmlns:virtcard='{WISH_NAMESPACE}' card='{source}'/>"
-
-
-def other_uuid() -> UUID:
-    """The UUID of a domain that is not there."""
-    return domain_uuid("nobody")

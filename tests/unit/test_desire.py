@@ -23,6 +23,10 @@ def test_a_paused_domain_keeps_what_is_in_its_reader() -> None:
     assert desire(replace(RUNNING, running=False, call="reader:*")) == Desire(bridge=True, card=None)
 
 
+def test_an_eject_reaches_a_paused_domain_too() -> None:
+    assert desire(replace(RUNNING, running=False, wish="reader:*", call="")) == Desire(bridge=True, card="")
+
+
 def test_a_call_beats_the_wish() -> None:
     assert desire(replace(RUNNING, wish="reader:a", call="reader:b")).card == "reader:b"
 

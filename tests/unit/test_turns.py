@@ -112,3 +112,67 @@ def test_nothing_is_kept_of_a_domain_whose_turns_are_over() -> None:
         return turns.held
 
     assert asyncio.run(scenario()) == 0
+
+
+def test_wake_ups_fold_while_a_pass_waits_for_its_turn() -> None:
+    async def scenario() -> int:
+        passes = 0
+
+        async def reconcile(_uuid: UUID) -> None:
+            nonlocal passes
+            passes += 1
+
+        turns = Turns(reconcile)
+        uuid = uuid4()
+        async with turns.turn(uuid):
+            for _ in range(10):
+                turns.wake(uuid)
+                await asyncio.sleep(0.001)
+        async with turns.turn(uuid):
+            pass
+        await asyncio.sleep(0.01)
+        return passes
+
+    assert asyncio.run(scenario()) == 1
+
+
+def test_closed_turns_end_their_passes_and_take_no_more() -> None:
+    async def scenario() -> list[str]:
+        seen: list[str] = []
+        running = asyncio.Event()
+
+        async def reconcile(_uuid: UUID) -> None:
+            running.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                seen.append("ended")
+
+        turns = Turns(reconcile)
+        turns.wake(uuid4())
+        turns.wake(uuid4(), 0.001)
+        await running.wait()
+        await turns.close()
+        turns.wake(uuid4())
+        await asyncio.sleep(0.01)
+        return seen
+
+    assert set(asyncio.run(scenario())) == {"ended"}
+
+
+def test_a_turn_that_is_held_or_was_had_shows() -> None:
+    async def scenario() -> None:
+        async def reconcile(_uuid: UUID) -> None:
+            return None
+
+        turns = Turns(reconcile)
+        before, during, after = uuid4(), uuid4(), uuid4()
+        async with turns.turn(before):
+            pass
+        async with turns.turn(during):
+            turns.forget_touched()
+        async with turns.turn(after):
+            pass
+        assert [turns.touched(uuid) for uuid in (before, during, after)] == [False, True, True]
+
+    asyncio.run(scenario())

@@ -1,0 +1,154 @@
+"""What goes wrong around the service, and goes on nevertheless."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from helpers.bus import run_async
+from helpers.domains import XHCI, domain_uuid, domain_xml
+from helpers.services import refused, service_lab, wish_metadata
+from virtcard.domain.events import EventKind, HypervisorEvent
+from virtcard.domain.record import DomainRecord
+from virtcard.errors import Disconnected, Failed, LibvirtFailed
+from virtcard.service import core
+from virtcard.service.reconcile import Reconciler
+
+NAMES = ("a", "b", "c")
+DOMAINS = [domain_xml(name, devices=XHCI) for name in NAMES]
+
+
+@pytest.mark.parametrize("error", [Failed("No space is left."), ValueError("a bug")])
+def test_fault_at_one_domain_keeps_no_other_from_its_pass(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    real = Reconciler.reconcile
+
+    async def reconcile(self: Reconciler, record: DomainRecord) -> None:
+        if record.name == "a":
+            raise error
+        await real(self, record)
+
+    async def scene() -> None:
+        async with service_lab(*DOMAINS) as lab:
+            shelf = lab.service.registry.domains
+            for name in NAMES:
+                shelf.drop(domain_uuid(name))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Reconciler, "reconcile", reconcile)
+                await lab.service.full_pass()
+            assert {view.name for view in shelf.values()} == {"b", "c"}
+            await lab.service.full_pass()
+            assert lab.view("a").name == "a"
+
+    run_async(scene())
+    assert str(domain_uuid("a")) in caplog.text
+
+
+@pytest.mark.parametrize("error", [LibvirtFailed("libvirt refused."), ValueError("a bug")])
+def test_line_to_libvirt_is_tried_again_when_the_first_pass_fails(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = core.VirtcardService.full_pass, []
+
+    async def full_pass(self: core.VirtcardService) -> None:
+        calls.append(self.status().libvirt)
+        if len(calls) == 1:
+            raise error
+        await real(self)
+
+    monkeypatch.setattr(core.VirtcardService, "full_pass", full_pass)
+
+    async def scene() -> None:
+        async with service_lab(*DOMAINS) as lab:
+            assert lab.view("a").state == "running"
+            assert lab.service.status().libvirt == "connected"
+
+    run_async(scene())
+    assert calls == ["connected", "connected"]
+
+
+def test_failed_slow_passes_do_not_end_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "RECONCILE_PERIOD", 0.01)
+    errors: list[Exception] = [ValueError("a bug"), Disconnected("libvirt is away."), OSError("what?")]
+    real = core.VirtcardService.full_pass
+
+    async def scene() -> None:
+        async with service_lab(*DOMAINS) as lab:
+
+            async def full_pass(self: core.VirtcardService) -> None:
+                if errors:
+                    raise errors.pop()
+                await real(self)
+
+            monkeypatch.setattr(core.VirtcardService, "full_pass", full_pass)
+            await lab.until(lambda: not errors, "all passes failed")
+            lab.service.registry.domains.drop(domain_uuid("a"))
+            await lab.until(lambda: lab.service.registry.domains.get(domain_uuid("a")), "the next pass succeeds")
+
+    run_async(scene())
+
+
+def test_change_without_an_event_is_seen_by_the_next_pass() -> None:
+    async def scene() -> None:
+        async with service_lab(DOMAINS[0]) as lab:
+            lab.service.on_event = lambda event: None  # type: ignore[method-assign]
+            await lab.define(DOMAINS[1])
+            await lab.act("a", "destroy")
+            await lab.act("a", "undefine")
+            await lab.service.full_pass()
+            await lab.until(lambda: lab.service.registry.domains.get(domain_uuid("a")) is None, "a is gone")
+            assert lab.view("b").state == "shut off"
+
+    run_async(scene())
+
+
+def test_pass_does_not_undo_a_call_that_came_between_its_reading_and_its_turn() -> None:
+    """The records of a pass are old when somebody has had the domain's turn since they were read."""
+
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await lab.define(domain_xml("run", devices=XHCI + lab.reader("run")))
+            peer = lab.peer("run")
+            old = await lab.daemon.changes.read(domain_uuid("run"))
+            lab.service._turns.forget_touched()
+            await lab.act("run", "create")
+            await lab.until(lambda: lab.bridge("run"), "it has a bridge")
+            await lab.insert("run", "reader:one")
+            await lab.service._look(old.uuid, old)
+            assert lab.view("run").state == "running"
+            assert peer.connections == 1
+            assert peer.atr is not None
+
+    run_async(scene())
+
+
+def test_service_that_ends_ejects_and_starts_nothing_more() -> None:
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await lab.define(domain_xml("run", devices=XHCI + lab.reader("run"), metadata=wish_metadata("reader:one")))
+            peer = lab.peer("run")
+            await lab.act("run", "create")
+            await lab.inserted("run", peer)
+            await lab.service.close()
+            assert peer.atr is None
+            lab.service.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("run")))
+            await asyncio.sleep(0.05)
+            assert lab.bridge("run") is None
+            await refused(lab.insert("run", "reader:one"), Disconnected)
+            assert lab.bridge("run") is None
+
+    run_async(scene())
+
+
+def test_nothing_at_rest_is_left_waiting() -> None:
+    async def scene() -> None:
+        async with service_lab(*DOMAINS) as lab:
+            before = len(asyncio.all_tasks())
+            for name in NAMES:
+                await lab.enable(name)
+                await lab.disable(name)
+            await lab.until(lambda: not lab.service._turns._due, "all events are worked off")
+            await lab.until(lambda: len(asyncio.all_tasks()) == before, "no task is left")
+            assert lab.service._turns.held == 0
+
+    run_async(scene())
