@@ -108,3 +108,6 @@ BUS_MESSAGES_PER_TURN: Final = 64
 
 CHECKS_PER_USER: Final = 16
 """Authorization checks of one user that may be open: the bus gives us 128 replies to wait for, for everybody."""
+
+CARD_FILE_MAX: Final = 1024 * 1024
+"""Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""

@@ -52,7 +52,7 @@ DOORS: Final = {
     "jinja2": ["domain"],
     "markupsafe": ["domain"],
     "cryptography": ["card"],
-    "msgspec": ["policy", "service"],
+    "msgspec": ["policy", "service", "card.soft"],
     "click": ["cli", "daemon"],
     "rich": ["cli"],
 }

@@ -1,0 +1,1 @@
+"""Software cards: what is kept of a card, its PINs and keys, and the applets that guests see."""
