@@ -88,7 +88,8 @@ class Bridges:
             running.reader = ""
             running.bridge.eject()
         running.source = source
-        self._update(key, source=source, last_error="")
+        status = running.bridge.status  # the card before may have left an error, and the peer may have one still
+        self._update(key, source=source, state=status.state, last_error=status.last_error)
 
     def drop(self, key: Key) -> None:
         """End a bridge in order, in the background."""
@@ -143,7 +144,7 @@ class Bridges:
         except TimeoutError:
             raise TimedOut(
                 "The virtual machine did not take notice in time.",
-                hint="See 'virtcard status' for the state of its bridge.",
+                hint="'virtcard info' shows the state of its bridge.",
             ) from None
         finally:
             self._shelf.unlisten(listener)
