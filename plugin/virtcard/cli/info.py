@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import fields, say_json, warn
 from virtcard.cli.shapes import Bridge, Info, bridges, domain, finding
+from virtcard.errors import Disconnected
 from virtcard.names import DOMAIN
 
 
@@ -33,8 +36,16 @@ def look(client: Door, vm: str) -> Info:
     path = client.find_domain(vm)
     shape = domain(client.properties(path, DOMAIN))
     mine = [each for each in bridges(client.objects()) if each["domain"] == shape["uuid"]]
-    (findings,) = client.call(path, DOMAIN, "Check", "a{sv}", ({},))
-    return Info(**shape, bridges=mine, findings=[finding(each) for each in findings])
+    return Info(**shape, bridges=mine, findings=[finding(each) for each in _check(client, path)])
+
+
+def _check(client: Door, path: str) -> Any:
+    """What Check finds; nothing while libvirt is away, where the rest is worth showing all the same."""
+    try:
+        (findings,) = client.call(path, DOMAIN, "Check", "a{sv}", ({},))
+    except Disconnected:
+        return []
+    return findings
 
 
 def _show(found: Info) -> None:
