@@ -37,6 +37,10 @@ SEND_BUFFER_MAX: Final = 256 * 1024
 UNIX_PATH_MAX: Final = 107
 """Bytes of a unix socket path: sun_path less its NUL."""
 
+EMULATED_CARD_MAX: Final = 198
+"""Bytes of database and certificate names with the words around them; one more and QEMU aborts at the start: the rest
+of its 200-byte buffer is cut off, and libcacard runs over the end that it misses (ccid-card-emulated.c)."""
+
 INSERT_GAP: Final = 0.2
 """Seconds between CardRemove and the next ATR; the guest misses the change below 10 ms."""
 
@@ -81,6 +85,9 @@ LIBVIRT_STUCK_MAX: Final = 4
 
 DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
 """Bytes: libvirt's own REMOTE_STRING_MAX."""
+
+CERTUTIL_PATIENCE: Final = 5.0
+"""Seconds for one look into an NSS database; it takes 20 ms."""
 
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""

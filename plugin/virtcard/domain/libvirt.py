@@ -17,7 +17,7 @@ import libvirt
 
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.failure import ErrorCode, failure, lost, no_domain, open_failure
-from virtcard.domain.probe import BARE, WITH_CARD, schema_probe, uuid_of
+from virtcard.domain.probe import BARE, WITH_CARD, WITH_EMULATED_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
 from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
 
@@ -185,9 +185,16 @@ class Hypervisor:
         """Whether this QEMU has usb-ccid and ccid-card-passthru; None when the driver cannot tell.
 
         Domain capabilities do not show it (as of libvirt 12), so a minimal domain is translated to a command line."""
+        return self._supports(WITH_CARD)
+
+    def emulated_supported(self) -> bool | None:
+        """The same for ccid-card-emulated."""
+        return self._supports(WITH_EMULATED_CARD)
+
+    def _supports(self, probe: str) -> bool | None:
         if self._native(BARE) is not None:
             return None
-        code = self._native(WITH_CARD)
+        code = self._native(probe)
         return True if code is None else False if code == ErrorCode.CONFIG_UNSUPPORTED else None
 
     def _native(self, xml: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from lxml import etree
@@ -11,7 +11,6 @@ from lxml import etree
 from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
 from virtcard.domain.finding import Finding
 from virtcard.domain.model import (
-    CcidAddress,
     DomainModel,
     Smartcard,
     ccid_elements,
@@ -23,6 +22,7 @@ from virtcard.domain.place import add_to_head, nest, remove
 from virtcard.domain.remember import put_saved
 from virtcard.domain.render import Devices, Renderer
 from virtcard.domain.saved import Saved, read_saved, saved_element
+from virtcard.domain.setup import BRIDGE, Mode, ReaderSetup
 from virtcard.domain.xmlfile import Document, parse, verbatim
 from virtcard.errors import InvalidArgument
 from virtcard.names import socket_name
@@ -38,23 +38,28 @@ class Plan:
 
 
 def plan_enable(
-    xml: str, socket_path: str, *, on_existing: OnExisting | str = OnExisting.KEEP, renderer: Renderer
+    xml: str,
+    socket_path: str,
+    *,
+    on_existing: OnExisting | str = OnExisting.KEEP,
+    renderer: Renderer,
+    setup: ReaderSetup = BRIDGE,
 ) -> Plan:
-    """Give the domain a virtual reader on `socket_path`; nothing changes when it has it already.
+    """Give the domain the virtual reader of `setup`; nothing changes when it has it already.
 
-    Findings say when another smart card device was kept (warning) or forbids it (error). InvalidXml, Failed for a
-    broken template, InvalidArgument for a path by which disable would not know the reader as this domain's.
+    `socket_path` is that of a bridge. Findings say when another smart card device was kept (warning) or forbids it
+    (error). InvalidXml, Failed for a broken template, InvalidArgument for a path by which disable would not know the
+    reader as this domain's.
     """
     document = Document(xml)
     model = read_model(document.root)
     _check_path(socket_path, model)
     findings = existing_findings(model, on_existing_of(on_existing))
-    if findings or any(is_right(card, socket_path) for card in model.smartcards):
+    if findings or any(is_right(model, card, setup.device(socket_path)) for card in model.smartcards):
         return Plan(xml, changed=False, findings=findings)
-    devices = renderer.devices(socket_path)
+    devices = renderer.devices(socket_path, setup)
     saved = _put_reader(document, model, devices)
-    if saved is not None:
-        put_saved(document, saved, renderer)
+    put_saved(document, replace(saved, put="" if setup.mode is Mode.BRIDGE else devices.smartcard), renderer)
     return _changed(document)
 
 
@@ -65,7 +70,7 @@ def plan_disable(xml: str) -> Plan:
     memory = saved_element(document.root)
     saved = read_saved(document, memory)
     pairs = zip(smartcard_elements(document.root), model.smartcards, strict=True)
-    ours = [element for element, card in pairs if card.owner is not None]
+    ours = [element for element, card in pairs if model.is_ours(card)]
     if ours:
         _take_reader(document, ours, saved, model)
     if memory is not None:
@@ -79,22 +84,21 @@ def inject(
     *,
     on_existing: OnExisting | str = OnExisting.KEEP,
     renderer: Renderer,
+    setup: ReaderSetup = BRIDGE,
     new_uuid: Callable[[], UUID] = uuid4,
 ) -> Plan:
     """`plan_enable` for a domain that is not defined yet; one without a UUID gets one, since the socket needs it."""
     model = read_model(parse(xml))
     uuid = model.uuid or new_uuid()
     named = xml if model.uuid is not None else _with_uuid(xml, uuid)
-    plan = plan_enable(
-        named, f"{socket_dir.rstrip('/')}/{socket_name(uuid)}", on_existing=on_existing, renderer=renderer
-    )
+    path = f"{socket_dir.rstrip('/')}/{socket_name(uuid)}"
+    plan = plan_enable(named, path, on_existing=on_existing, renderer=renderer, setup=setup)
     return plan if plan.changed else Plan(xml, changed=False, findings=plan.findings)
 
 
-def is_right(card: Smartcard, socket_path: str) -> bool:
-    """The device is our reader on this socket, as libvirt takes it: with no address or 0/0, and no alias."""
-    mine = card.owner is not None and card.path == socket_path
-    return mine and not card.alias and card.address in (None, CcidAddress(0, 0))
+def is_right(model: DomainModel, card: Smartcard, wanted: Smartcard) -> bool:
+    """The domain's device is ours and what it shall be, as libvirt takes it."""
+    return model.is_ours(card) and card.device == wanted and card.placed_well
 
 
 def _check_path(socket_path: str, model: DomainModel) -> None:
@@ -106,8 +110,8 @@ def _check_path(socket_path: str, model: DomainModel) -> None:
         )
 
 
-def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Saved | None:
-    """Edit the devices; what must be remembered, or None when an older memory still holds (our own, rewritten)."""
+def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Saved:
+    """Edit the devices; what must be remembered: what the memory says already when it was our own that is rewritten."""
     before = _controller_0(document.root, model)
     if not model.smartcards:
         return _append(document, devices, before)
@@ -115,8 +119,8 @@ def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Sav
     document.replace(card, devices.smartcard)
     if before is None:
         document.insert_after(card, devices.controller)
-    if model.smartcards[0].owner is not None:
-        return None
+    if model.is_ours(model.smartcards[0]):
+        return read_saved(document, saved_element(document.root))
     return Saved(document.source(card), _source(document, before))
 
 

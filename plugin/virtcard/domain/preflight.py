@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from virtcard.domain.emulated import NssFacts, certificate_findings, nss_findings
 from virtcard.domain.existing import OnExisting, existing_findings, on_existing_of
 from virtcard.domain.finding import Finding, Severity
 from virtcard.domain.model import CcidAddress, DomainModel
+from virtcard.domain.setup import BRIDGE, Mode, ReaderSetup
+from virtcard.domain.tcp import port_findings, tcp_findings, tls_findings
 from virtcard.domain.usb import usb_findings
 from virtcard.limits import UNIX_PATH_MAX
 
@@ -18,7 +21,7 @@ _QEMU_TYPES: Final = ("qemu", "kvm", "hvf", "test")
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What only the host knows. `passthru_supported` is None when QEMU could not be asked."""
+    """What only the host knows. `…_supported` is None when QEMU could not be asked, `nss` when nobody looked."""
 
     socket_path: str
     socket_dir_exists: bool = True
@@ -27,21 +30,37 @@ class HostFacts:
     """Names of other domains whose XML, inactive or live, holds the socket path."""
     persistent: bool = True
     managed_save: bool = False
+    emulated_supported: bool | None = None
+    nss: NssFacts | None = None
+    port_users: tuple[str, ...] = ()
+    """Names of other domains whose QEMU listens on the TCP port."""
+    tls_missing: tuple[str, ...] = ()
+    """TLS files that are not there."""
 
 
 def check(
-    model: DomainModel, host: HostFacts, *, on_existing: OnExisting | str = OnExisting.KEEP
+    model: DomainModel,
+    host: HostFacts,
+    *,
+    on_existing: OnExisting | str = OnExisting.KEEP,
+    setup: ReaderSetup = BRIDGE,
 ) -> tuple[Finding, ...]:
     """All that would keep the domain from starting with a virtual reader, and what is good to know. Errors first."""
     word = on_existing_of(on_existing)
     found = [
-        *_domain(model, host),
+        *setup_findings(setup),
+        *_domain(model, host, setup),
         *existing_findings(model, word),
         *(() if word is OnExisting.REPLACE else _address(model)),
         *usb_findings(model),
-        *_socket(host),
+        *_mode(model, host, setup),
     ]
     return tuple(sorted(found, key=lambda finding: finding.severity is not Severity.ERROR))
+
+
+def setup_findings(setup: ReaderSetup) -> tuple[Finding, ...]:
+    """What is wrong with the setup alone, whatever the domain and the host."""
+    return (*certificate_findings(setup), *tcp_findings(setup))
 
 
 def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -49,18 +68,19 @@ def errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.severity is Severity.ERROR)
 
 
-def _domain(model: DomainModel, host: HostFacts) -> Iterator[Finding]:
+def _domain(model: DomainModel, host: HostFacts, setup: ReaderSetup) -> Iterator[Finding]:
     if model.type not in _QEMU_TYPES:
         yield _error(
             "domain-type",
             f"The domain is of type '{model.type}'; only QEMU has virtual smart card readers.",
             "Use a domain of type kvm or qemu.",
         )
-    if host.passthru_supported is False:
+    if (host.emulated_supported if setup.mode.in_qemu else host.passthru_supported) is False:
         emulator = model.emulator or "The domain's QEMU"
+        device = "ccid-card-emulated" if setup.mode.in_qemu else "ccid-card-passthru"
         yield _error(
             "qemu-without-ccid",
-            f"{emulator} has no ccid-card-passthru device.",
+            f"{emulator} has no {device} device.",
             "Install QEMU's USB smart card module (Fedora: qemu-device-usb-smartcard; Debian: qemu-system-common).",
         )
     if not host.persistent:
@@ -87,6 +107,16 @@ def _address(model: DomainModel) -> Iterator[Finding]:
             "The domain's smart card device is not in slot 0 of CCID controller 0, the only place libvirt takes.",
             "Correct its <address type='ccid' controller='0' slot='0'/> with virsh edit.",
         )
+
+
+def _mode(model: DomainModel, host: HostFacts, setup: ReaderSetup) -> Iterator[Finding]:
+    if setup.mode is Mode.BRIDGE:
+        yield from _socket(host)
+    elif setup.mode is Mode.TCP:
+        yield from port_findings(setup, model, host.port_users)
+        yield from tls_findings(setup, host.tls_missing)
+    elif host.nss is not None:
+        yield from nss_findings(setup, host.nss)
 
 
 def _socket(host: HostFacts) -> Iterator[Finding]:

@@ -18,6 +18,9 @@ _CARD: Final = (
 WITH_CARD: Final = BARE.replace("</devices>", f"{_CARD}</devices>")
 """The same with a virtual reader; libvirt refuses it when QEMU lacks ccid-card-passthru (qemu_validate.c)."""
 
+WITH_EMULATED_CARD: Final = BARE.replace("</devices>", "<smartcard mode='host'/></devices>")
+"""The same with a card that libcacard makes, which needs ccid-card-emulated."""
+
 
 def schema_probe(xml: str) -> str:
     """A domain with only the smart cards, ccid controllers and metadata of `xml`, which libvirt never defines.

@@ -21,8 +21,9 @@ from lxml import etree
 from markupsafe import Markup
 
 from virtcard.domain import saved as memory
-from virtcard.domain.model import CcidAddress, read_smartcard
 from virtcard.domain.saved import Saved
+from virtcard.domain.setup import BRIDGE, Mode, ReaderSetup
+from virtcard.domain.smartcard import read_smartcard
 from virtcard.domain.xmlfile import Document
 from virtcard.errors import Failed, InvalidXml
 from virtcard.names import SAVED_NAMESPACE
@@ -30,6 +31,12 @@ from virtcard.names import SAVED_NAMESPACE
 TEMPLATES: Final = Path("/etc/virtcard/templates")
 """Where an admin's templates lie; one that is missing there comes from the package."""
 
+_FILES: Final = {
+    Mode.BRIDGE: "devices.xml.j2",
+    Mode.HOST: "host.xml.j2",
+    Mode.HOST_CERTIFICATES: "host-certificates.xml.j2",
+    Mode.TCP: "tcp.xml.j2",
+}
 _HINT: Final = "Correct it, or remove it to use virtcard's own; nothing was changed."
 
 
@@ -50,15 +57,16 @@ class Renderer:
         loader = own if templates is None else ChoiceLoader([FileSystemLoader(templates), own])
         self._environment = ImmutableSandboxedEnvironment(loader=loader, undefined=StrictUndefined, autoescape=True)
 
-    def devices(self, socket_path: str) -> Devices:
-        """The CCID controller and the smart card whose socket is `socket_path`."""
-        name = "devices.xml.j2"
-        document = self._fragment(name, self._render(name, socket_path=socket_path))
+    def devices(self, socket_path: str, setup: ReaderSetup = BRIDGE) -> Devices:
+        """The CCID controller and the smart card; `socket_path` is that of a bridge."""
+        name = _FILES[setup.mode]
+        document = self._fragment(name, self._render(name, **_values(socket_path, setup)))
         devices = _devices(document)
         if devices is None:
             raise self._broken(name, "gives something else than one <controller type='ccid'> and one <smartcard>")
-        if not _is_reader(document.root.find("smartcard"), socket_path):
-            raise self._broken(name, "gives a <smartcard> that is not on the socket path it was told")
+        if not _is_reader(document.root.find("smartcard"), socket_path, setup):
+            said = "on the socket path" if setup.mode is Mode.BRIDGE else "the device"
+            raise self._broken(name, f"gives a <smartcard> that is not {said} it was told")
         return devices
 
     def wish(self, card: str) -> str:
@@ -78,6 +86,7 @@ class Renderer:
             namespace=SAVED_NAMESPACE,
             smartcard=Markup(what.smartcard),  # noqa: S704 (elements of the domain itself, not text)
             controller=Markup(what.controller),  # noqa: S704
+            put=Markup(what.put),  # noqa: S704
             absent=sorted(what.absent),
         )
         document = self._fragment(name, text)
@@ -126,12 +135,22 @@ def _devices(document: Document) -> Devices | None:
     return Devices(document.source(controller), document.source(elements["smartcard"]))
 
 
-def _is_reader(element: etree._Element | None, socket_path: str) -> bool:
+def _values(socket_path: str, setup: ReaderSetup) -> dict[str, object]:
+    """What the template of a mode is told."""
+    if setup.mode is Mode.BRIDGE:
+        return {"socket_path": socket_path}
+    if setup.mode is Mode.HOST_CERTIFICATES:
+        return {"certificates": setup.certificates, "database": setup.database}
+    if setup.mode is Mode.TCP:
+        return {"role": setup.role.value, "address": setup.address, "port": setup.port, "tls": setup.tls}
+    return {}
+
+
+def _is_reader(element: etree._Element | None, socket_path: str, setup: ReaderSetup) -> bool:
     if element is None:
         return False
     card = read_smartcard(element)
-    same = (card.mode, card.type, card.bind, card.path) == ("passthrough", "unix", True, socket_path)
-    return same and not card.alias and card.address in (None, CcidAddress(0, 0))
+    return card.device == setup.device(socket_path) and card.placed_well
 
 
 def _line(traceback: TracebackType | None) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from virtcard.domain.model import DomainModel, Smartcard, parse_domain
+from virtcard.domain.setup import Mode, mode_of
 
 
 class VirtualReader(StrEnum):
@@ -28,7 +29,7 @@ class ReaderState:
     in_config: bool
     """The inactive XML holds our reader."""
     in_live: bool
-    """The live XML holds it: only then can a card be inserted."""
+    """The live XML holds it: only then can a card be inserted, if it is a bridge's."""
     foreign: str
     """The word of a smart card device that is not ours ("spicevmc"), or ""."""
     cloned: bool
@@ -36,6 +37,15 @@ class ReaderState:
     pending: bool
     """What runs, or would be restored, differs from the configuration until a full power off."""
     reader: VirtualReader
+    mode: str = ""
+    """The mode of the reader in the inactive XML, or ""."""
+    live_mode: str = ""
+    """That of the one in the live XML."""
+
+    @property
+    def bridged(self) -> bool:
+        """The running machine has a reader that virtcardd serves."""
+        return self.live_mode == Mode.BRIDGE
 
 
 def reader_state(
@@ -54,24 +64,27 @@ def reader_state(
     running = None if live is None else parse_domain(live)
     saved = None if image is None else parse_domain(image)
     pending = _pending(config, running, saved, managed_save=managed_save)
-    cards = [*_cards(config), *_cards(running)]
+    foreign = [model.foreign for model in (config, running) if model is not None and model.foreign is not None]
     state = ReaderState(
-        in_config=_path(config) != "",
-        in_live=_path(running) != "",
-        foreign=next((card.word for card in cards if card.owner is None), ""),
+        in_config=_device(config) is not None,
+        in_live=_device(running) is not None,
+        foreign=foreign[0].word if foreign else "",
         cloned=config is not None and any(card.owner and not config.owns(card) for card in config.smartcards),
         pending=pending,
         reader=VirtualReader.CONFLICT,
+        mode=_mode(config),
+        live_mode=_mode(running),
     )
     return state if conflict else _with_word(state)
 
 
-def _cards(model: DomainModel | None) -> tuple[Smartcard, ...]:
-    return () if model is None else model.smartcards
+def _device(model: DomainModel | None) -> Smartcard | None:
+    return None if model is None or model.reader is None else model.reader.device
 
 
-def _path(model: DomainModel | None) -> str:
-    return "" if model is None or model.reader is None else model.reader.path
+def _mode(model: DomainModel | None) -> str:
+    device = _device(model)
+    return "" if device is None else mode_of(device).value
 
 
 def _pending(
@@ -80,10 +93,10 @@ def _pending(
     if config is None:
         return False
     if running is not None:
-        return _path(config) != _path(running)
+        return _device(config) != _device(running)
     if saved is not None:
-        return _path(config) != _path(saved)
-    return managed_save and _path(config) != ""
+        return _device(config) != _device(saved)
+    return managed_save and _device(config) is not None
 
 
 def _with_word(state: ReaderState) -> ReaderState:
