@@ -118,6 +118,8 @@ class CardData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     keys: tuple[KeyRecord, ...] = ()
     objects: dict[str, bytes] = {}
     """Data objects by tag in upper-case hex."""
+    authorities: tuple[bytes, ...] = ()
+    """The certificates, in DER, of whoever vouches for the card's own: what a guest is told to trust."""
 
     def __repr__(self) -> str:
         return f"CardData({self.type} {self.name})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -67,6 +68,16 @@ class Store:
         """What the secrets of a new card are sealed with. Makes the key of the store when there is no card yet."""
         with Folder(self.directory, make=True) as folder, folder.alone():
             return SealContext(identity, self._key(folder, make=True))
+
+    def kept(self, name: str, make: Callable[[SealContext], bytes]) -> tuple[bytes, SealContext]:
+        """A file beside the cards, made when it is not there yet, and what its secrets are sealed with."""
+        with Folder(self.directory, make=True) as folder, folder.alone():
+            context = SealContext(name.encode(), self._key(folder, make=True))
+            content = folder.read(name, CARD_FILE_MAX)
+            if content is None:
+                content = make(context)
+                folder.write(name, content)
+            return content, context
 
     def create(self, data: CardData) -> None:
         """Keep a new card; Conflict when its name is taken."""
