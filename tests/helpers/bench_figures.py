@@ -1,0 +1,41 @@
+"""What benchmarks share: their targets, their table, and a process of its own for each."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+
+TARGETS = {
+    "service_first_pass_1000_s": 2.0,
+    "service_reconcile_ratio": 1.2,
+    "service_start_to_card_beyond_gap_ms": 250.0,
+    "guest_bridge_ratio": 1.15,
+    "guest_pcsc_ratio": 1.15,
+}
+"""The most that a figure may be."""
+
+
+def measure(module: str) -> dict[str, float]:
+    """The figures of a benchmark, measured in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_run, module).result()
+
+
+def _run(module: str) -> dict[str, float]:
+    figures: dict[str, float] = importlib.import_module(module).run()
+    return figures
+
+
+def missed(figures: Mapping[str, float]) -> list[str]:
+    """The figures beyond their target."""
+    return [name for name, value in figures.items() if value > TARGETS.get(name, value)]
+
+
+def show(figures: Mapping[str, float]) -> None:
+    """Print a table, with the target of a figure beside it."""
+    for name, value in figures.items():
+        target = f"  at most {TARGETS[name]:g}" if name in TARGETS else ""
+        note = ": missed" if name in missed(figures) else ""
+        print(f"{name:<40} {value:12.3f}{target}{note}", flush=True)
