@@ -12,7 +12,7 @@ import pytest
 
 from helpers.bridges import Watched
 from helpers.fake_card import ATR, FakeCard
-from helpers.qemu_peer import APDU, CARD_REMOVE, INIT, READER_ADD, READER_REMOVE, QemuPeer
+from helpers.qemu_peer import APDU, CARD_REMOVE, ERROR, INIT, READER_ADD, READER_REMOVE, QemuPeer
 from helpers.qemu_peer import ATR as ATR_MESSAGE
 from helpers.waiting import wait_until
 from virtcard.bridge.endpoint import Endpoint, Scheme
@@ -43,10 +43,12 @@ def test_card_is_inserted_and_answers(make_peer: MakePeer, make_bridge: MakeBrid
     ]
 
 
-def test_greeting_is_what_vscclient_does(make_peer: MakePeer, make_bridge: MakeBridge) -> None:
+def test_greeting_answers_for_a_dead_client_and_goes_on_as_vscclient(
+    make_peer: MakePeer, make_bridge: MakeBridge
+) -> None:
     peer, watched = make_peer(), make_bridge()
     watched.wait(BridgeState.EMPTY)
-    assert peer.types() == [INIT, READER_REMOVE, READER_ADD]
+    assert peer.types() == [INIT, ERROR, READER_REMOVE, READER_ADD]
 
 
 def test_card_is_powered_on_only_when_the_peer_is_ready(make_peer: MakePeer, make_bridge: MakeBridge) -> None:

@@ -36,13 +36,14 @@ GREETING = 4
 
 
 def acknowledge(link: socket.socket, messages: int = GREETING) -> None:
-    """Acknowledge so many control messages, as QEMU does."""
-    for _ in range(messages):
+    """Acknowledge so many control messages, as QEMU does; VSC_Error for an APDU that it does not have is none."""
+    while messages:
         kind, _payload = _receive(link)
         if kind == INIT:
             _send(link, INIT, b"VSCD" + struct.pack(">II", 2, 0))
-        else:
+        elif kind != ERROR:
             _send(link, ERROR, b"\0\0\0\0")
+        messages -= kind != ERROR
 
 
 def _exchange(link: socket.socket) -> float:

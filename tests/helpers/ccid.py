@@ -79,6 +79,12 @@ class CcidModel:
         self._pending_ends.append(self._sent)
         return True
 
+    def leave_unanswered(self, command: bytes) -> None:
+        """A client that took this command died with its card in."""
+        self.atr = b"\x3b\x00"
+        self.pending.append(command)
+        self._pending_ends.append(self._sent)
+
     def take(self, count: int | None = None) -> bytes:
         """The next bytes for the client, or all of them."""
         data = bytes(self.outgoing[:count])

@@ -73,6 +73,7 @@ class QemuPeer:
         self.reading.set()
         self.connected = threading.Event()
         self._pending = 0
+        self._greeting = False
         self._closed = False
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -246,7 +247,9 @@ class QemuPeer:
         elif message.type == APDU:
             self._finish(message.payload)
         elif message.type == ERROR:
-            self._finish(None)
+            # ccid_card_card_error does nothing without a pending answer, and a greeting cannot know of any.
+            if self._pending or not self._greeting:
+                self._finish(None)
         elif self.fault is Fault.CUT:
             self.send_raw(HEADER.pack(ERROR, 0, 4)[:7])
             self.hang_up()
@@ -254,6 +257,7 @@ class QemuPeer:
             self._control(message)
 
     def _greet(self) -> None:
+        self._greeting = True
         if self.fault is Fault.NO_INIT:
             return
         if self.fault is Fault.WRONG_MAGIC:
@@ -273,6 +277,7 @@ class QemuPeer:
                 self._pending = 0
         elif message.type in (CARD_REMOVE, READER_REMOVE):
             self.atr = None
+            self._greeting = False
             self._pending = 0
         self.send(ERROR, 0 if message.type == READER_ADD else message.reader_id, struct.pack(">I", code))
         if message.type == ATR and self.fault is Fault.NO_READ:

@@ -53,11 +53,19 @@ def ticket(effects: Iterable[Effect]) -> int:
     return transmit.ticket
 
 
-def ready() -> Session:
-    """Greeted, empty, and the gap is over."""
+def settled(heard: bytes = INIT) -> Session:
+    """QEMU said `heard`, and no APDU came for a while: ReaderRemove is out."""
     session = Session()
     session.start()
-    session.feed(INIT + ACK + ACK)
+    session.feed(heard)
+    session.expired(Timer.QUIET)
+    return session
+
+
+def ready() -> Session:
+    """Greeted, empty, and the gap is over."""
+    session = settled()
+    session.feed(ACK + ACK)
     session.expired(Timer.GAP)
     return session
 

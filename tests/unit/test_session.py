@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.sessions import ACK, INIT, REFUSAL, YUBIKEY_ATR, inserted, kinds, ready, removing, sent
+from helpers.sessions import (
+    ACK,
+    INIT,
+    REFUSAL,
+    YUBIKEY_ATR,
+    apdu,
+    failures,
+    inserted,
+    kinds,
+    ready,
+    removing,
+    sent,
+    settled,
+)
 from virtcard import limits
 from virtcard.bridge.session import (
     Ejected,
@@ -26,6 +39,9 @@ from virtcard.wire.vscard import ErrorCode, Message, MessageType, encode, encode
 
 WAIT_FOR_ACK = StartTimer(Timer.ACK, limits.ACK_PATIENCE)
 WAIT_FOR_GAP = StartTimer(Timer.GAP, limits.INSERT_GAP)
+WAIT_FOR_QUIET = StartTimer(Timer.QUIET, limits.EJECT_QUIET)
+AT_MOST = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
+A_FAILURE = encode_error(ErrorCode.GENERAL_ERROR)
 
 
 def test_the_greeting_is_vscclients() -> None:
@@ -34,30 +50,60 @@ def test_the_greeting_is_vscclients() -> None:
         Send(bytes.fromhex("00000001 ffffffff 0000000c 56534344 00000002 00000000")),
         WAIT_FOR_ACK,
     ]
-    assert session.feed(INIT) == [Send(bytes.fromhex("00000004 00000000 00000000")), WAIT_FOR_ACK]
+    assert session.feed(INIT) == [StopTimer(Timer.ACK), Send(A_FAILURE), WAIT_FOR_QUIET, AT_MOST]
+    assert session.expired(Timer.QUIET) == [
+        StopTimer(Timer.QUIET),
+        StopTimer(Timer.EJECT),
+        Send(bytes.fromhex("00000004 00000000 00000000")),
+        WAIT_FOR_ACK,
+    ]
     assert session.feed(ACK) == [WAIT_FOR_GAP, Send(bytes.fromhex("00000003 ffffffff 00000000")), WAIT_FOR_ACK]
     assert session.feed(ACK) == [StopTimer(Timer.ACK), Ready()]
     assert session.state is SessionState.EMPTY
 
 
-def test_one_init_is_enough() -> None:
+def test_an_apdu_that_a_dead_client_left_is_answered_before_the_reader_is_cleared() -> None:
+    # ReaderRemove wipes it, and the guest waited for 23 s. A VSC_Error without an APDU does nothing.
     session = Session()
     session.start()
-    assert kinds(session.feed(INIT)) == [MessageType.READER_REMOVE]
+    assert sent(session.feed(INIT)) == [Message(MessageType.ERROR, 0, (1).to_bytes(4))]
+    assert session.state is SessionState.SETTLING
+
+
+def test_the_reader_is_cleared_when_the_guest_asks_no_more() -> None:
+    session = Session()
+    session.start()
+    session.feed(INIT)
+    again = session.feed(apdu())
+    assert failures(again) == 1
+    assert WAIT_FOR_QUIET in again
+    assert kinds(session.expired(Timer.QUIET)) == [MessageType.READER_REMOVE]
+
+
+def test_the_reader_is_cleared_when_the_guest_never_ceases_to_ask() -> None:
+    session = Session()
+    session.start()
+    session.feed(INIT)
+    assert failures(session.feed(apdu() * 5)) == 5
+    assert kinds(session.expired(Timer.EJECT)) == [MessageType.READER_REMOVE]
+
+
+def test_greeting_and_gap_fit_into_the_time_in_which_a_card_is_to_be_in() -> None:
+    assert limits.EJECT_QUIET + limits.INSERT_GAP < 0.45
+
+
+def test_one_init_is_enough() -> None:
+    assert settled(INIT).state is SessionState.CLEARING
 
 
 def test_a_second_init_is_taken_without_a_word() -> None:
     # A chardev with wait=on, and a card plugged in while a client was there, send one of their own accord.
-    session = Session()
-    session.start()
-    assert kinds(session.feed(INIT + INIT)) == [MessageType.READER_REMOVE]
+    session = settled(INIT + INIT)
     assert kinds(session.feed(ACK)) == [MessageType.READER_ADD]
 
 
 def test_the_second_init_may_come_late() -> None:
-    session = Session()
-    session.start()
-    session.feed(INIT)
+    session = settled(INIT)
     assert session.feed(INIT) == []
 
 
@@ -70,8 +116,10 @@ def test_no_message_goes_out_before_the_last_is_acknowledged() -> None:
     session = Session()
     session.start()
     assert session.expired(Timer.GAP) == []
-    assert kinds(session.feed(INIT)) == [MessageType.READER_REMOVE]
+    session.feed(INIT)
+    assert kinds(session.expired(Timer.QUIET)) == [MessageType.READER_REMOVE]
     assert session.feed(b"") == []
+    assert session.expired(Timer.QUIET) == []
     assert kinds(session.feed(ACK)) == [MessageType.READER_ADD]
     session.feed(ACK)
     session.insert(YUBIKEY_ATR, Transmission.T1)
@@ -85,26 +133,22 @@ def test_no_message_goes_out_before_the_last_is_acknowledged() -> None:
 
 def test_a_reader_that_cannot_be_cleared_is_clear() -> None:
     # spice-server refuses to remove a reader that was never added.
-    session = Session()
-    session.start()
-    session.feed(INIT)
+    session = settled()
     assert kinds(session.feed(REFUSAL)) == [MessageType.READER_ADD]
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 0x0100_0000])
 def test_a_reader_that_cannot_be_added_is_the_end(code: int) -> None:
-    session = Session()
-    session.start()
-    session.feed(INIT + ACK)
+    session = settled()
+    session.feed(ACK)
     with pytest.raises(PeerError):
         session.feed(encode_error(ErrorCode(code)))
     assert session.state is SessionState.BROKEN
 
 
 def test_the_atr_waits_for_the_gap_after_the_greeting() -> None:
-    session = Session()
-    session.start()
-    session.feed(INIT + ACK + ACK)
+    session = settled()
+    session.feed(ACK + ACK)
     assert session.insert(YUBIKEY_ATR, Transmission.T1) == []
     assert session.state is SessionState.WAITING
     assert kinds(session.expired(Timer.GAP)) == [MessageType.ATR]
@@ -135,9 +179,8 @@ def test_an_atr_that_is_none_is_the_cards_fault() -> None:
 
 
 def test_the_reader_id_is_the_one_that_qemu_gave() -> None:
-    session = Session()
-    session.start()
-    session.feed(INIT + ACK + encode_error(ErrorCode.SUCCESS, 7))
+    session = settled()
+    session.feed(ACK + encode_error(ErrorCode.SUCCESS, 7))
     session.expired(Timer.GAP)
     assert sent(session.insert(YUBIKEY_ATR, Transmission.T0))[0].reader_id == 7
     session.feed(ACK)
@@ -167,10 +210,9 @@ def test_ejecting_before_the_start_is_our_own_fault() -> None:
 
 
 def test_ejecting_during_the_greeting_changes_nothing() -> None:
-    session = Session()
-    session.start()
+    session = settled()
     assert session.eject() == []
-    assert session.feed(INIT + ACK + ACK)[-1] == Ready()
+    assert session.feed(ACK + ACK)[-1] == Ready()
 
 
 def test_unknown_messages_are_passed_over() -> None:
@@ -196,7 +238,8 @@ def at(state: SessionState) -> Session:
     if state is not SessionState.NEW:
         session.start()
     if state in {SessionState.WAITING, SessionState.INSERTING}:
-        session.feed(INIT + ACK + ACK)
+        session = settled()
+        session.feed(ACK + ACK)
         session.insert(YUBIKEY_ATR, Transmission.T0)
     if state is SessionState.INSERTING:
         session.expired(Timer.GAP)

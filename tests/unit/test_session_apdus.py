@@ -6,7 +6,6 @@ import pytest
 
 from helpers.sessions import (
     ACK,
-    INIT,
     OK,
     READ,
     SELECT,
@@ -19,6 +18,7 @@ from helpers.sessions import (
     ready,
     removing,
     sent,
+    settled,
     ticket,
 )
 from virtcard import limits
@@ -202,9 +202,10 @@ def without_card(state: SessionState) -> Session:
         session.insert(YUBIKEY_ATR, Transmission.T0)
     if session.state is SessionState.NEW:
         session.start()
-    acks = [SessionState.GREETING, SessionState.CLEARING, SessionState.ADDING, SessionState.WAITING]
+    acks = [SessionState.CLEARING, SessionState.ADDING, SessionState.WAITING]
     if state in acks:
-        session.feed((INIT + ACK + ACK)[: [0, 24, 40, 56][acks.index(state)]])
+        session = settled()
+        session.feed(ACK * acks.index(state))
     if state is SessionState.WAITING:
         session.insert(YUBIKEY_ATR, Transmission.T0)
     return session

@@ -16,6 +16,7 @@ from helpers.sessions import (
     ready,
     removing,
     sent,
+    settled,
 )
 from virtcard import limits
 from virtcard.bridge.session import (
@@ -165,11 +166,18 @@ def test_closing_an_empty_reader_removes_it() -> None:
 
 
 def test_closing_during_the_greeting_ends_at_once() -> None:
-    for heard in (b"", INIT, INIT + ACK):
-        session = Session()
-        session.start()
+    for heard in (b"", ACK):
+        session = settled()
         session.feed(heard)
         assert session.close() == [StopTimer(Timer.ACK), Finished()]
+
+
+def test_closing_while_a_dead_clients_apdus_are_answered_ends_at_once() -> None:
+    session = Session()
+    session.start()
+    session.feed(INIT)
+    assert session.close() == [Finished()]
+    assert session.expired(Timer.QUIET) == []
 
 
 def test_closing_while_a_card_waits_for_the_gap_takes_it_back() -> None:

@@ -22,7 +22,7 @@ from virtcard.bridge.effects import (
     StopTimer,
     Timer,
 )
-from virtcard.bridge.exchange import Exchange
+from virtcard.bridge.exchange import Exchange, failure
 from virtcard.bridge.states import IN_FLIGHT, TRANSITIONS, Event, SessionState
 from virtcard.card.base import Transmission
 from virtcard.errors import LocalError
@@ -84,6 +84,16 @@ class Control:
     def _greet(self, _before: SessionState) -> list[Effect]:
         return self._control(MessageType.INIT, Init().encode(), UNDEFINED_READER_ID)
 
+    def _settle(self, _before: SessionState) -> list[Effect]:
+        """ReaderRemove wipes an APDU that a dead client left unanswered, and the guest would wait for it in vain.
+
+        dev-smartcard-reader.c, ccid_card_card_error: VSC_Error answers the oldest APDU, and none when there is none.
+        """
+        return [failure(self.reader_id), QUIET, _EJECT]
+
+    def _clear_reader(self, before: SessionState) -> list[Effect]:
+        return [StopTimer(Timer.QUIET), StopTimer(Timer.EJECT), *self._remove_reader(before)]
+
     def _remove_reader(self, _before: SessionState) -> list[Effect]:
         return self._control(MessageType.READER_REMOVE)
 
@@ -135,7 +145,8 @@ _NEWS_OF_EMPTY: Final[dict[SessionState, tuple[Effect, ...]]] = {
 
 _ARRIVE: Final[dict[SessionState, Callable[[Control, SessionState], list[Effect]]]] = {
     SessionState.GREETING: Control._greet,
-    SessionState.CLEARING: Control._remove_reader,
+    SessionState.SETTLING: Control._settle,
+    SessionState.CLEARING: Control._clear_reader,
     SessionState.ADDING: Control._add_reader,
     SessionState.EMPTY: Control._empty,
     SessionState.WAITING: Control._wait,

@@ -163,7 +163,7 @@ class Session:
                 raise self._fault("QEMU sends APDUs without waiting for their answers.")
             return self._control.exchange.command(untrusted_command)
         answer = failure(self._control.reader_id)
-        return [answer, QUIET] if self.state is SessionState.EJECTING else [answer]
+        return [answer, QUIET] if self._control.allows(Event.QUIET) else [answer]
 
     def _on_error(self, message: Message) -> list[Effect]:
         """QEMU acknowledges each control message with an Error, which says SUCCESS or not."""

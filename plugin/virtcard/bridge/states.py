@@ -13,6 +13,8 @@ class SessionState(StrEnum):
     """Nothing was sent."""
     GREETING = "greeting"
     """Our Init is out, QEMU's is awaited."""
+    SETTLING = "settling"
+    """What a dead client left unanswered gets VSC_Error, until there are no APDUs for a while."""
     CLEARING = "clearing"
     """ReaderRemove is out: it takes out what a dead client left in."""
     ADDING = "adding"
@@ -61,9 +63,12 @@ _S, _E = SessionState, Event
 _WAYS: Final = {
     (_S.NEW, _E.START): _S.GREETING,
     (_S.NEW, _E.CLOSE): _S.FINISHED,
-    (_S.GREETING, _E.INIT): _S.CLEARING,
+    (_S.GREETING, _E.INIT): _S.SETTLING,
     (_S.GREETING, _E.CLOSE): _S.FINISHED,
     # QEMU answers the Init of a client that came first with a second one.
+    (_S.SETTLING, _E.INIT): _S.SETTLING,
+    (_S.SETTLING, _E.QUIET): _S.CLEARING,
+    (_S.SETTLING, _E.CLOSE): _S.FINISHED,
     (_S.CLEARING, _E.INIT): _S.CLEARING,
     (_S.CLEARING, _E.ACK): _S.ADDING,
     # spice-server refuses to remove a reader that was never added.
