@@ -134,9 +134,9 @@ def _idle(path: str) -> dict[str, float]:
         server.bind(path)
         server.listen(1)
         bridges, links = zip(*(_start(path, server) for _ in range(IDLE_BRIDGES)), strict=True)
-    for messages in (GREETING - 1, 1):
+    for _ in range(GREETING):  # one message a round, since a bridge pauses in between
         for link in links:
-            acknowledge(link, messages)
+            acknowledge(link, 1)
     while any(bridge.status.state is not BridgeState.INSERTED for bridge in bridges):
         time.sleep(0.01)
     figures = {

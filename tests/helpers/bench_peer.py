@@ -38,12 +38,23 @@ GREETING = 4
 def acknowledge(link: socket.socket, messages: int = GREETING) -> None:
     """Acknowledge so many control messages, as QEMU does; VSC_Error for an APDU that it does not have is none."""
     while messages:
-        kind, _payload = _receive(link)
+        kind = _next_kind(link)
         if kind == INIT:
             _send(link, INIT, b"VSCD" + struct.pack(">II", 2, 0))
         elif kind != ERROR:
             _send(link, ERROR, b"\0\0\0\0")
         messages -= kind != ERROR
+
+
+def _next_kind(link: socket.socket) -> int:
+    """The type of the next message; one that follows it closely stays for the next call."""
+    header = link.recv(HEADER.size, socket.MSG_WAITALL)
+    if not header:
+        raise SystemExit("the bridge went away")
+    kind, _, length = HEADER.unpack(header)
+    if length:
+        link.recv(length, socket.MSG_WAITALL)
+    return int(kind)
 
 
 def _exchange(link: socket.socket) -> float:
