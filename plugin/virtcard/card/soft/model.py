@@ -150,7 +150,7 @@ class CardData(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Header(msgspec.Struct, frozen=True):
     """All that is read of a file before its version is known."""
 
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1)]
 
 
 def encode(data: CardData) -> bytes:

@@ -97,7 +97,9 @@ def unseal_from_store(sealed: bytes, context: SealContext, label: str) -> bytes 
 
 
 def _stretched(secret: bytes, salt: bytes, cost: Cost, context: SealContext, role: str) -> bytes:
-    stretched = Scrypt(salt=salt, length=KEY_BYTES, n=1 << cost.log2_n, r=cost.r, p=cost.p).derive(secret)
+    # HMAC fills its key up with zeros: without the hash, "123456" and "123456\0" would be the same secret.
+    scrypt = Scrypt(salt=salt, length=KEY_BYTES, n=1 << cost.log2_n, r=cost.r, p=cost.p)
+    stretched = scrypt.derive(sha256(secret).digest())
     return _derived(stretched, context.store_key, role.encode())
 
 
