@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from enum import IntEnum
 from hmac import compare_digest
+from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -47,6 +48,11 @@ class Symmetric(IntEnum):
         return 8 if self is Symmetric.TDES else 16
 
 
+ANY: Final = 0x00
+"""3DES's other identifier (SP 800-78-4, table 6-2). Here it stands for whatever the key is: OpenSC asks so for random
+bytes (card-piv.c, piv_get_challenge)."""
+
+
 def general_authenticate(session: Session, command: CommandApdu) -> ResponseApdu:
     """GENERAL AUTHENTICATE with the management key or with a private key."""
     challenge, session.challenge = session.challenge, None
@@ -57,7 +63,7 @@ def general_authenticate(session: Session, command: CommandApdu) -> ResponseApdu
     record = session.card.data.management
     if record is None:
         return refuse(Sw.REFERENCE_NOT_FOUND)
-    if (command.p1 or Symmetric.TDES) != record.algorithm:  # 3DES has two identifiers, 00 and 03
+    if command.p1 not in (ANY, record.algorithm):
         return refuse(Sw.INCORRECT_P1_P2)
     return _with_management_key(session, fields, challenge, witness)
 

@@ -57,7 +57,7 @@ _P1, _P2 = 0x3F, 0xFF
 DISCOVERY_OBJECT: Final = build(DISCOVERY, (Tlv(0x4F, AID), Tlv(0x5F2F, b"\x40\x00")))
 """SP 800-73-4 part 1, 3.3.2: the PIN of the application alone satisfies the access rules."""
 
-_FASC_N: Final = bytes.fromhex("D4E739DA739CED39CE739D836858210842108421384210C3F5")
+_FASC_N: Final = bytes.fromhex("D4E739DA739CED39CE739D836858210842108421C84210C3EB")
 """9999-9999-999999-0-1-0000000000-3-0000-1: agency 9999 is nobody's (PACS TIG 2.4, section 2.1)."""
 _EXPIRY: Final = date(2099, 12, 31)
 _CARD_IDENTIFIER: Final = bytes.fromhex("A000000116FF02")
