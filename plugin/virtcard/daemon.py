@@ -21,6 +21,7 @@ from virtcard.card.reader_source import ReaderSource
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
 from virtcard.domain.events import HypervisorEvent
+from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
@@ -64,6 +65,7 @@ class Daemon:
         )
         bridges = Bridges(registry.bridges, Opening(sources), Selection)
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
+        changes.qemu = qemu_host(chosen.uri, os.environ)
         readers = Readers(
             registry.readers,
             on_change=self._on_readers,
@@ -109,6 +111,8 @@ class Daemon:
     async def _libvirt_up(self) -> None:
         if self.changes.passthru_supported is None:
             self.changes.passthru_supported = await self.link.call(lambda hypervisor: hypervisor.passthru_supported())
+        if self.changes.emulated_supported is None:
+            self.changes.emulated_supported = await self.link.call(lambda hypervisor: hypervisor.emulated_supported())
         await self.service.full_pass()
         self._first_pass.set()
 

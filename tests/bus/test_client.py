@@ -22,7 +22,7 @@ from virtcard.bus.client import Client, Event
 from virtcard.bus.failures import to_virtcard_error
 from virtcard.bus.standard import PROPERTIES
 from virtcard.names import BRIDGE, DOMAIN, MANAGER, READER, ROOT_PATH, bridge_path, domain_path, reader_path
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import EnableOptions, reader_setup
 
 PATH = domain_path(WIN11)
 
@@ -280,3 +280,26 @@ def test_an_error_that_a_newer_daemon_may_know_is_a_failure() -> None:
 def test_every_error_class_survives_the_bus() -> None:
     for kind in (errors.InvalidXml, errors.NoSuchCard, errors.DomainStateError, errors.CardWasReset, errors.PeerError):
         assert type(to_virtcard_error(DBusError(kind.dbus_name(), "x"))) is kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"mode": "tcp", "address": "::1", "port": 7001, "role": "connect", "tls": True},
+        {"mode": "host-certificates", "certificates": ["a", "b", "c"], "database": "/srv/nss"},
+    ],
+)
+def test_the_setup_of_a_reader_travels_whole(client: Client, service: FakeService, said: dict[str, Any]) -> None:
+    client.call(PATH, DOMAIN, "Enable", "a{sv}", (said,))
+    assert service.calls == [("enable", WIN11, EnableOptions(setup=reader_setup(**said)))]
+
+
+@pytest.mark.parametrize(
+    "said", [{"port": "7001"}, {"mode": "spice"}, {"mode": "host", "tls": True}, {"certificates": "a,b,c"}]
+)
+def test_a_setup_that_does_not_fit_together_is_refused(
+    client: Client, service: FakeService, said: dict[str, Any]
+) -> None:
+    with pytest.raises(errors.InvalidArgument):
+        client.call(PATH, DOMAIN, "Enable", "a{sv}", (said,))
+    assert service.calls == []

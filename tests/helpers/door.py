@@ -29,6 +29,7 @@ def domain_properties(uuid: UUID, name: str, **changed: object) -> dict[str, Any
         "Enabled": False,
         "Live": False,
         "Reader": "absent",
+        "Mode": "",
         "Wish": "",
         "Card": "",
         "Foreign": "",
@@ -59,6 +60,7 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 Enabled=True,
                 Live=True,
                 Reader="present",
+                Mode="bridge",
                 Wish="reader:Yubico*",
                 Card="reader:Yubico*",
             )

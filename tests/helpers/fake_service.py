@@ -29,7 +29,7 @@ FINDING = Finding(Severity.WARNING, "no-usb3", "The domain has USB 1 only.", "Ad
 
 def domain_view(uuid: UUID = WIN11, name: str = "win11") -> DomainView:
     """A running domain with a reader and no card."""
-    return DomainView(uuid, name, 3, "running", True, True, True, VirtualReader.PRESENT, "", "", "")
+    return DomainView(uuid, name, 3, "running", True, True, True, VirtualReader.PRESENT, "", "", "", mode="bridge")
 
 
 def reader_view(number: int = 0) -> ReaderView:

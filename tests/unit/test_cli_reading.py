@@ -26,6 +26,7 @@ WIN11_SHAPE: dict[str, Any] = {
     "card": "reader:Yubico*",
     "foreign": "",
     "last_error": "",
+    "mode": "bridge",
 }
 BRIDGE_SHAPE = {
     "domain": str(WIN11),

@@ -84,6 +84,10 @@ class DomainInterface(Shown[DomainView]):
         return self.view.reader.value
 
     @dbus_property(access=PropertyAccess.READ)
+    def Mode(self) -> "s":
+        return self.view.mode
+
+    @dbus_property(access=PropertyAccess.READ)
     def Wish(self) -> "s":
         return text(self.view.wish)
 

@@ -8,22 +8,36 @@ from typing import Any, Final
 from dbus_next.signature import Variant
 
 from virtcard.errors import InvalidArgument
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import EnableOptions, reader_setup
 
 ON_EXISTING: Final = ("keep", "replace", "fail")
 
-_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b"}
+_SETUP: Final = {
+    "mode": "s",
+    "certificates": "as",
+    "database": "s",
+    "address": "s",
+    "port": "x",
+    "role": "s",
+    "tls": "b",
+    "insecure": "b",
+}
+"""What `domain.setup.reader_setup` takes."""
+_INTEGERS: Final = frozenset("nqiuxt")
+"""Any of them will do for a number: which one a language's own integer becomes is its library's matter."""
+_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", **_SETUP}
 
 
 def enable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
-    """Options of Enable: `dry-run` b, `on-existing` s."""
-    given = _checked(untrusted_options, "dry-run", "on-existing")
+    """Options of Enable: `dry-run` b, `on-existing` s, and those of the reader's mode."""
+    given = _checked(untrusted_options, "dry-run", "on-existing", *_SETUP)
     on_existing = given.get("on-existing", EnableOptions().on_existing)
     if on_existing not in ON_EXISTING:
         raise InvalidArgument(
             "The option 'on-existing' has no such value.", hint=f"It takes one of {', '.join(ON_EXISTING)}."
         )
-    return EnableOptions(given.get("dry-run", False), on_existing)
+    setup = reader_setup(**{key: value for key, value in given.items() if key in _SETUP})
+    return EnableOptions(given.get("dry-run", False), on_existing, setup)
 
 
 def disable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
@@ -45,6 +59,6 @@ def _checked(untrusted_options: Mapping[str, Variant], *known: str) -> dict[str,
     for key, value in untrusted_options.items():
         if key not in known:
             raise InvalidArgument("There is no such option.", hint=f"Known here: {', '.join(known) or 'none'}.")
-        if value.signature != _TYPES[key]:
+        if value.signature != _TYPES[key] and not (_TYPES[key] == "x" and value.signature in _INTEGERS):
             raise InvalidArgument(f"The option '{key}' has the wrong type.", hint=f"It is a '{_TYPES[key]}'.")
     return {key: value.value for key, value in untrusted_options.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -31,7 +31,7 @@ def virsh_wording(verb: Callable[..., Any]) -> Callable[..., Any]:
     return config(live(verb))
 
 
-def alter(client: Door, path: str, member: str, options: dict[str, bool | str]) -> Properties:
+def alter(client: Door, path: str, member: str, options: Mapping[str, Any]) -> Properties:
     """Call `member` of a domain; the result's dictionary."""
     (result,) = client.call(path, DOMAIN, member, "a{sv}", (options,), timeout=CALL_PATIENCE)
     values: Properties = result

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from virtcard.cli.change import alter, tell, virsh_wording
+from virtcard.cli.modes import brought_by, mode_options
 from virtcard.cli.options import Choice
 from virtcard.names import DOMAIN
 
@@ -19,18 +23,26 @@ from virtcard.names import DOMAIN
     show_default=True,
     help="What to do with a smart card device that is there already.",
 )
+@mode_options
 @virsh_wording
 @click.pass_obj
-def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str) -> None:
+def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str, setup: Mapping[str, Any]) -> None:
     """Give a domain a virtual reader.
 
-    The domain's configuration is changed. A machine that runs gets its reader after it was fully powered off.
+    The domain's configuration is changed. A machine that runs gets its reader after it was fully powered off. The mode
+    says where the card of the reader lives:
+
+    \b
+    bridge             in virtcardd: insert and eject it as you like
+    host               in QEMU, made of the host's NSS tokens
+    host-certificates  in QEMU, made of three certificates of an NSS database
+    tcp                where 'virtcard connect' runs, here or on another machine
     """
     with choice.open() as client:
         path = client.find_domain(vm)
-        result = alter(client, path, "Enable", {"dry-run": dry_run, "on-existing": on_existing})
+        result = alter(client, path, "Enable", {"dry-run": dry_run, "on-existing": on_existing, **setup})
         kept = client.properties(path, DOMAIN)["Foreign"]
     already = f"Domain '{vm}' has a virtual reader already."
     if kept:
         already = f"Domain '{vm}' keeps its other smart card device ({kept}); --on-existing replace would replace it."
-    tell(result, f"Domain '{vm}' has a virtual reader now.", already, dry_run=dry_run)
+    tell(result, f"Domain '{vm}' has a virtual reader now.{brought_by(setup)}", already, dry_run=dry_run)

@@ -59,6 +59,7 @@ def _show(found: Info) -> None:
             ("Enabled", _yes(found["enabled"])),
             ("Running with reader", _yes(found["live"])),
             ("Reader", found["reader"]),
+            ("Mode", found["mode"] or "-"),
             ("Other smart card", found["foreign"] or "-"),
             ("Wish", found["wish"] or "-"),
             ("Card", found["card"] or "-"),

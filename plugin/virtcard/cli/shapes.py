@@ -26,6 +26,7 @@ class Domain(TypedDict):
     card: str
     foreign: str
     last_error: str
+    mode: str
 
 
 class Reader(TypedDict):
@@ -108,6 +109,7 @@ def domain(values: Properties) -> Domain:
         card=values["Card"],
         foreign=values["Foreign"],
         last_error=values["LastError"],
+        mode=values["Mode"],
     )
 
 

@@ -120,7 +120,8 @@ def _put_reader(document: Document, model: DomainModel, devices: Devices) -> Sav
     if before is None:
         document.insert_after(card, devices.controller)
     if model.is_ours(model.smartcards[0]):
-        return read_saved(document, saved_element(document.root))
+        older = read_saved(document, saved_element(document.root))
+        return replace(older, absent=older.absent - {"metadata"})
     return Saved(document.source(card), _source(document, before))
 
 

@@ -8,16 +8,19 @@ from typing import Protocol
 from uuid import UUID
 
 from virtcard.domain.finding import Finding
+from virtcard.domain.setup import BRIDGE, ReaderSetup
+from virtcard.domain.setup import reader_setup as reader_setup  # noqa: PLC0414 (a word of the options too)
 from virtcard.service.registry import Registry
 from virtcard.service.views import Change, StatusView
 
 
 @dataclass(frozen=True, slots=True)
 class EnableOptions:
-    """How to enable or disable. `on_existing` is "keep", "replace" or "fail"."""
+    """How to enable or disable. `on_existing` is "keep", "replace" or "fail"; the rest says where the card lives."""
 
     dry_run: bool = False
     on_existing: str = "keep"
+    setup: ReaderSetup = BRIDGE
 
 
 class Service(Protocol):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -13,12 +14,15 @@ from virtcard.domain.budget import RedefineBudget
 from virtcard.domain.diff import diff
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding, Severity
+from virtcard.domain.host import QemuHost, look
 from virtcard.domain.metadata import wish_element
-from virtcard.domain.model import parse_domain
+from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.plan import Plan, plan_disable, plan_enable
-from virtcard.domain.preflight import HostFacts, check
+from virtcard.domain.preflight import HostFacts, check, setup_findings
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.render import Renderer
+from virtcard.domain.setup import BRIDGE, ReaderSetup, setup_of
+from virtcard.domain.smartcard import number
 from virtcard.errors import Conflict, DomainStateError, PreflightFailed
 from virtcard.service.link import Link
 from virtcard.service.views import Change
@@ -35,10 +39,12 @@ class Changes:
     socket_dir: Path
     budget: RedefineBudget
     users: dict[str, dict[UUID, str]]
-    """By VSCard socket path: the domains that use it, with their names."""
+    """By VSCard socket path, or TCP port as text: the domains that use it, with their names."""
     owned: dict[UUID, tuple[str, ...]]
-    """By domain: its socket paths."""
+    """By domain: its socket paths and ports."""
     passthru_supported: bool | None = None
+    emulated_supported: bool | None = None
+    qemu: QemuHost = field(default_factory=QemuHost)
 
     @classmethod
     def make(cls, link: Link, renderer: Renderer, socket_dir: Path) -> Changes:
@@ -53,7 +59,7 @@ class Changes:
         """Remember which socket paths a domain uses."""
         self.forget(record.uuid)
         model = parse_domain(record.inactive_xml)
-        self.owned[record.uuid] = tuple(card.path for card in model.smartcards if card.path)
+        self.owned[record.uuid] = (*(card.path for card in model.smartcards if card.path), *_ports(model))
         for path in self.owned[record.uuid]:
             self.users.setdefault(path, {})[record.uuid] = record.name
 
@@ -74,20 +80,28 @@ class Changes:
         """The domain as it is now; NoSuchDomain."""
         return await self.link.call(lambda hypervisor: hypervisor.record(uuid))
 
-    def check(self, record: DomainRecord) -> tuple[Finding, ...]:
-        """Preflight of a domain as it is."""
-        return check(parse_domain(record.inactive_xml), self._host(record))
+    async def check(self, record: DomainRecord) -> tuple[Finding, ...]:
+        """Preflight of a domain as it is, with the reader that it has, or else a bridge's."""
+        model = parse_domain(record.inactive_xml)
+        setup = BRIDGE if model.reader is None else setup_of(model.reader)
+        return check(model, await self._host(record, setup), setup=setup)
 
-    def plan_enable(self, record: DomainRecord, on_existing: OnExisting) -> Plan:
+    def plan_enable(self, record: DomainRecord, on_existing: OnExisting, setup: ReaderSetup) -> Plan:
         """The configuration with our reader in it."""
-        return plan_enable(
-            record.inactive_xml, self.socket_path(record.uuid), on_existing=on_existing, renderer=self.renderer
-        )
+        path = self.socket_path(record.uuid)
+        return plan_enable(record.inactive_xml, path, on_existing=on_existing, renderer=self.renderer, setup=setup)
 
-    async def enable(self, record: DomainRecord, on_existing: OnExisting, *, dry_run: bool = False) -> Change:
+    async def enable(
+        self, record: DomainRecord, on_existing: OnExisting, *, setup: ReaderSetup = BRIDGE, dry_run: bool = False
+    ) -> Change:
         """Give the domain a reader. PreflightFailed, with nothing changed, when it could not start any more."""
-        findings = check(parse_domain(record.inactive_xml), self._host(record), on_existing=on_existing)
-        return await self._apply(record, lambda fresh: self.plan_enable(fresh, on_existing), findings, dry_run=dry_run)
+        _refuse_errors(setup_findings(setup))
+        model = parse_domain(record.inactive_xml)
+        findings = check(model, await self._host(record, setup), on_existing=on_existing, setup=setup)
+        _refuse_errors(findings)
+        return await self._apply(
+            record, lambda fresh: self.plan_enable(fresh, on_existing, setup), findings, dry_run=dry_run
+        )
 
     async def disable(self, record: DomainRecord, *, dry_run: bool = False) -> Change:
         """Take the reader away and put back what it replaced."""
@@ -142,17 +156,30 @@ class Changes:
             )
         return plan
 
-    def _host(self, record: DomainRecord) -> HostFacts:
+    async def _host(self, record: DomainRecord, setup: ReaderSetup) -> HostFacts:
         path = self.socket_path(record.uuid)
-        others = {uuid: name for uuid, name in self.users.get(path, {}).items() if uuid != record.uuid}
+        files = await asyncio.to_thread(look, setup, self.qemu)
         return HostFacts(
             socket_path=path,
             socket_dir_exists=self.socket_dir.is_dir(),
             passthru_supported=self.passthru_supported,
-            path_users=tuple(others.values()),
+            path_users=self._others(record, path),
             persistent=record.persistent,
             managed_save=record.managed_save,
+            emulated_supported=self.emulated_supported,
+            nss=files.nss,
+            port_users=self._others(record, str(setup.port)),
+            tls_missing=files.tls_missing,
         )
+
+    def _others(self, record: DomainRecord, place: str) -> tuple[str, ...]:
+        return tuple(name for uuid, name in self.users.get(place, {}).items() if uuid != record.uuid)
+
+
+def _ports(model: DomainModel) -> set[str]:
+    """TCP ports that the domain's QEMU listens on, its reader's among them."""
+    readers = {number(card.service) for card in model.smartcards if card.bind and card.service}
+    return {str(port) for port in readers | set(model.tcp_ports)}
 
 
 def _refuse_errors(findings: tuple[Finding, ...]) -> None:

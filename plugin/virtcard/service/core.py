@@ -97,7 +97,8 @@ class VirtcardService:
         changes = self._reconciler.changes
         async with self._turns.turn(uuid):
             changes.budget.forget(uuid)
-            change = await changes.enable(await changes.read(uuid), on_existing, dry_run=options.dry_run)
+            record = await changes.read(uuid)
+            change = await changes.enable(record, on_existing, setup=options.setup, dry_run=options.dry_run)
             if change.changed and not options.dry_run:
                 await self._reconcile(uuid)
             return change
@@ -125,7 +126,7 @@ class VirtcardService:
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         """Preflight: what would keep this domain from starting with a reader."""
-        return self._reconciler.changes.check(await self._reconciler.changes.read(uuid))
+        return await self._reconciler.changes.check(await self._reconciler.changes.read(uuid))
 
     def on_event(self, event: HypervisorEvent) -> None:
         """Something happened to a domain."""

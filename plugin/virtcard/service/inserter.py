@@ -10,6 +10,7 @@ from virtcard.domain.metadata import check_source
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchCard, VirtcardError
 from virtcard.service.bridges import Key
+from virtcard.service.elsewhere import require_bridged
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler, require_insertable
 from virtcard.service.sources import Sources
@@ -36,6 +37,7 @@ class Inserter:
         self.sources.check(source)
         async with self.turns.turn(uuid):
             record = await self.reconciler.changes.read(uuid)
+            require_bridged(record)
             if config and not record.running:
                 await self.reconciler.changes.set_wish(record, source)
                 await self.reconcile(uuid)
@@ -53,6 +55,8 @@ class Inserter:
             record = await self.reconciler.changes.read(uuid)
             if config:
                 await self.reconciler.changes.set_wish(record, "")
+            else:
+                require_bridged(record)
             if record.running:
                 self.reconciler.insertions.put(uuid, "")
             await self.reconcile(uuid)

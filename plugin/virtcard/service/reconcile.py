@@ -17,6 +17,7 @@ from virtcard.errors import Conflict, DomainStateError, InvalidArgument, Invalid
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
 from virtcard.service.desire import Desire, Facts, desire
+from virtcard.service.elsewhere import served_elsewhere
 from virtcard.service.insertions import Insertions
 from virtcard.service.registry import Shelf
 from virtcard.service.views import DomainView
@@ -81,11 +82,13 @@ class Reconciler:
                 wish_allowed=self.wish_allowed,
                 running=record.state in GUEST_RUNS,
                 alive=record.running,
-                live_reader=state.in_live,
+                live_reader=state.bridged,
             )
         )
         if wanted.note:
             notes.append(wanted.note)
+        if wish and (elsewhere := served_elsewhere(record)) is not None:
+            notes.append(elsewhere.message)
         await self._serve(record, wanted, notes)
         self._show(record, wish, state, " ".join(dict.fromkeys(notes)))
 
@@ -135,6 +138,7 @@ class Reconciler:
                 card=self.bridges.source((record.uuid, 0)),
                 foreign=state.foreign,
                 last_error=error,
+                mode=state.mode,
             ),
         )
 

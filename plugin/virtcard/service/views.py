@@ -31,6 +31,8 @@ class DomainView:
     foreign: str
     """A smart card device that is not ours, in words ("spicevmc"), or ""."""
     last_error: str = ""
+    mode: str = ""
+    """The mode of the virtual reader in the configuration, or ""."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
+from virtcard.cli.modes import mode_options
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.screen import warn
 from virtcard.errors import InvalidXml
@@ -22,8 +25,9 @@ from virtcard.limits import DOMAIN_XML_MAX
     show_default=True,
     help="What to do with a smart card device that is there already.",
 )
+@mode_options
 @click.pass_obj
-def verb(choice: Choice, socket_dir: str | None, on_existing: str) -> None:
+def verb(choice: Choice, socket_dir: str | None, on_existing: str, setup: Mapping[str, Any]) -> None:
     """Give domain XML a virtual reader (a filter).
 
     It reads from stdin and writes to stdout, for domains that virtcardd must not redefine:
@@ -31,8 +35,10 @@ def verb(choice: Choice, socket_dir: str | None, on_existing: str) -> None:
     virsh create <(virtcard inject-xml < live.xml)
     """
     from virtcard.cli.local.inject_xml import plan_inject_xml
+    from virtcard.domain.setup import reader_setup
 
-    plan = plan_inject_xml(_read(), socket_dir=socket_dir or default_folder(choice.bus), on_existing=on_existing)
+    folder = socket_dir or default_folder(choice.bus)
+    plan = plan_inject_xml(_read(), socket_dir=folder, on_existing=on_existing, setup=reader_setup(**setup))
     for finding in plan.findings:
         warn(finding.message, finding.hint)
     sys.stdout.buffer.write(plan.xml.encode())

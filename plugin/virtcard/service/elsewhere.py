@@ -1,0 +1,38 @@
+"""Readers that virtcardd gives a domain and does not serve: their cards live in QEMU, or behind TCP."""
+
+from __future__ import annotations
+
+from virtcard.domain.model import parse_domain
+from virtcard.domain.record import DomainRecord
+from virtcard.domain.setup import Mode, ReaderSetup, Role, setup_of
+from virtcard.errors import DomainStateError
+
+
+def require_bridged(record: DomainRecord) -> None:
+    """DomainStateError when the reader of the running machine, or else of the configuration, is not bridged by us."""
+    error = served_elsewhere(record)
+    if error is not None:
+        raise error
+
+
+def served_elsewhere(record: DomainRecord) -> DomainStateError | None:
+    """Who has the domain's card when it is not virtcardd, as the error of an insert; None when it is, or nobody."""
+    reader = parse_domain(record.live_xml or record.inactive_xml).reader
+    setup = ReaderSetup() if reader is None else setup_of(reader)
+    if setup.mode is Mode.BRIDGE:
+        return None
+    if setup.mode.in_qemu:
+        return DomainStateError(
+            f"The card of {record.name} lives in QEMU (mode {setup.mode}): virtcardd puts none in and takes none out.",
+            hint=f"To put cards in, run 'virtcard enable {record.name} --mode bridge', and power it off and on.",
+        )
+    return DomainStateError(
+        f"The card of {record.name} comes over TCP (mode tcp): virtcardd puts none in and takes none out.",
+        hint=_who_brings_it(setup),
+    )
+
+
+def _who_brings_it(setup: ReaderSetup) -> str:
+    scheme = "tcp" if setup.role is Role.BIND else "tcp-listen"
+    command = f"Run 'virtcard connect {scheme}://{setup.place} SOURCE' where the card is"
+    return f"{command}, with a TLS tunnel such as stunnel in between." if setup.tls else f"{command}."

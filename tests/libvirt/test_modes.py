@@ -1,0 +1,215 @@
+"""libvirt judges the devices of every mode, and the service answers for readers that it does not serve."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from helpers.bus import run_async
+from helpers.domain_vectors import canonical, socket_of
+from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml
+from helpers.libvirtd import Libvirtd, private_libvirtd
+from helpers.services import ServiceLab, refused, service_lab, wish_metadata
+from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.model import parse_domain
+from virtcard.domain.plan import plan_disable, plan_enable
+from virtcard.domain.render import Renderer
+from virtcard.domain.setup import ReaderSetup, reader_setup
+from virtcard.domain.state import VirtualReader
+from virtcard.errors import DomainStateError, InvalidArgument, PreflightFailed
+from virtcard.service.api import EnableOptions
+from virtcard.service.views import Change
+
+RENDERER = Renderer(None)
+INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+CERTIFICATES = ("one", "two & three", "four")
+SETUPS = {
+    "host": reader_setup("host"),
+    "certificates": reader_setup("host-certificates", certificates=CERTIFICATES, database="/srv/nss"),
+    "default-database": reader_setup("host-certificates", certificates=CERTIFICATES),
+    "bind": reader_setup("tcp", port=7001),
+    "connect": reader_setup("tcp", address="::1", port=7001, role="connect"),
+    "tls": reader_setup("tcp", address="cards.example.org", port=7001, role="connect", tls=True),
+}
+ARGUMENTS = {
+    "host": ['"driver":"ccid-card-emulated","backend":"nss-emulated"'],
+    "certificates": ['"cert1":"one","cert2":"two & three","cert3":"four","db":"/srv/nss"'],
+    "default-database": ['"backend":"certificates"', '"db":"/etc/pki/nssdb"'],
+    "bind": ["host=127.0.0.1,port=7001,server=on,wait=off", '"driver":"ccid-card-passthru"'],
+    "connect": ["host=::1,port=7001,reconnect=1"],
+    "tls": ["host=cards.example.org,port=7001,reconnect=1,tls-creds=", "tls-creds-x509"],
+}
+
+
+@pytest.fixture(scope="module")
+def libvirtd() -> Iterator[Libvirtd]:
+    with private_libvirtd() as running:
+        yield running
+
+
+@pytest.fixture
+def connection(libvirtd: Libvirtd) -> Iterator[libvirt.virConnect]:
+    opened = libvirtd.open()
+    yield opened
+    opened.close()
+
+
+def enable(xml: str, setup: ReaderSetup) -> str:
+    return plan_enable(xml, socket_of(xml), renderer=RENDERER, setup=setup).xml
+
+
+def define(connection: libvirt.virConnect, xml: str, flags: int = libvirt.VIR_DOMAIN_DEFINE_VALIDATE) -> str:
+    return str(connection.defineXMLFlags(xml, flags).XMLDesc(INACTIVE))
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_libvirts_schema_takes_the_device(name: str, tmp_path: Path) -> None:
+    (tmp_path / "vm.xml").write_text(enable(qemu_xml("judged"), SETUPS[name]))
+    schema = "/usr/share/libvirt/schemas/domain.rng"
+    subprocess.run(["xmllint", "--noout", "--relaxng", schema, tmp_path / "vm.xml"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_libvirt_keeps_the_device_and_a_disabled_domain_is_as_it_was(connection: libvirt.virConnect, name: str) -> None:
+    before = define(connection, qemu_xml(name))
+    enabled = define(connection, enable(before, SETUPS[name]))
+    reader = parse_domain(enabled).reader
+    assert reader is not None
+    assert reader.device == SETUPS[name].device("")
+    assert enable(enabled, SETUPS[name]) == enabled
+    assert canonical(define(connection, plan_disable(enabled).xml)) == canonical(before)
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_qemu_is_given_what_the_mode_says(connection: libvirt.virConnect, name: str) -> None:
+    native = connection.domainXMLToNative("qemu-argv", enable(qemu_xml("argv"), SETUPS[name]), 0)
+    assert '"driver":"usb-ccid","id":"ccid0"' in native
+    assert all(argument in native for argument in ARGUMENTS[name])
+
+
+@pytest.mark.parametrize("name", ["bind", "connect"])
+def test_a_running_machine_still_shows_the_reader_as_ours(connection: libvirt.virConnect, name: str) -> None:
+    domain = connection.defineXML(enable(qemu_xml("live"), SETUPS[name]))
+    domain.create()
+    try:
+        assert parse_domain(domain.XMLDesc(0)).reader is not None
+    finally:
+        domain.destroy()
+        domain.undefine()
+
+
+def test_qemu_here_has_the_card_that_libcacard_makes(libvirtd: Libvirtd) -> None:
+    hypervisor = Hypervisor(libvirtd.uri, lambda _: None)
+    hypervisor.open()
+    try:
+        assert hypervisor.emulated_supported() is True
+    finally:
+        hypervisor.close()
+
+
+async def _enable(lab: ServiceLab, name: str, setup: ReaderSetup, *, on_existing: str = "keep") -> Change:
+    return await lab.service.enable(domain_uuid(name), EnableOptions(on_existing=on_existing, setup=setup))
+
+
+async def _seen(lab: ServiceLab, *names: str) -> None:
+    for name in names:
+        await lab.define(domain_xml(name, devices=XHCI))
+        assert await lab.service.find_domain(name) == domain_uuid(name)
+
+
+def test_the_service_enables_changes_the_mode_and_puts_back() -> None:
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await _seen(lab, "off")
+            before = await lab.xml("off")
+            assert (await _enable(lab, "off", SETUPS["bind"])).changed
+            assert (lab.view("off").mode, lab.view("off").reader) == ("tcp", VirtualReader.PRESENT)
+            assert not (await _enable(lab, "off", SETUPS["bind"])).changed
+            assert await lab.service.check(domain_uuid("off")) == ()
+            assert (await _enable(lab, "off", SETUPS["connect"])).changed
+            assert (await _enable(lab, "off", reader_setup())).changed
+            assert lab.view("off").mode == "bridge"
+            await _enable(lab, "off", SETUPS["bind"])
+            await lab.disable("off")
+            assert lab.view("off").mode == ""
+            assert canonical(await lab.xml("off")) == canonical(before)
+
+    run_async(scene())
+
+
+def test_a_domain_whose_card_comes_over_tcp_says_who_brings_it() -> None:
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await _seen(lab, "off")
+            await _enable(lab, "off", SETUPS["bind"])
+            await lab.act("off", "create")
+            await lab.settled()
+            assert lab.view("off").live
+            assert lab.bridge("off") is None
+            for call in (lab.insert("off", "reader:one"), lab.insert("off", "reader:one", config=True)):
+                error = await refused(call, DomainStateError)
+                assert "comes over TCP" in error.message
+                assert "virtcard connect tcp://127.0.0.1:7001 SOURCE" in error.hint
+            await refused(lab.eject("off"), DomainStateError)
+            await lab.eject("off", config=True)
+
+    run_async(scene())
+
+
+@pytest.mark.parametrize(
+    ("setup", "hint"),
+    [
+        ("connect", "virtcard connect tcp-listen://[::1]:7001 SOURCE"),
+        ("tls", "with a TLS tunnel"),
+        ("host", "--mode bridge"),
+    ],
+)
+def test_the_hint_says_what_to_do_instead_of_an_insert(setup: str, hint: str) -> None:
+    async def scene() -> None:
+        xml = domain_xml("off", devices=XHCI)
+        async with service_lab() as lab:
+            await lab.define(enable(xml, SETUPS[setup]))
+            error = await refused(lab.insert("off", "reader:one"), DomainStateError)
+            assert hint in error.hint
+
+    run_async(scene())
+
+
+def test_a_wish_on_a_domain_whose_card_is_elsewhere_is_noted_and_leaves_the_mode() -> None:
+    async def scene() -> None:
+        wishing = domain_xml("vm", devices=XHCI, metadata=wish_metadata("reader:one"))
+        async with service_lab(enable(wishing, SETUPS["host"])) as lab:
+            await lab.settled()
+            assert (lab.view("vm").mode, lab.bridge("vm")) == ("host", None)
+            assert "lives in QEMU (mode host)" in lab.view("vm").last_error
+            assert lab.source.opened == []
+
+    run_async(scene())
+
+
+def test_preflight_of_the_service_looks_at_the_host(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await _seen(lab, "off", "other")
+            before = await lab.xml("off")
+            setup = reader_setup("host-certificates", certificates=CERTIFICATES, database=str(tmp_path))
+            error = await refused(_enable(lab, "off", setup), PreflightFailed)
+            assert f"no NSS database in {tmp_path}" in error.message
+            await refused(_enable(lab, "off", reader_setup("tcp", address="192.0.2.1", port=7001)), PreflightFailed)
+            assert (await _enable(lab, "other", SETUPS["bind"])).changed
+            error = await refused(_enable(lab, "off", SETUPS["bind"]), PreflightFailed)
+            assert "Port 7001 is used by other too" in error.message
+            assert await lab.xml("off") == before
+            insecure = reader_setup("tcp", address="192.0.2.1", port=7002, insecure=True)
+            assert [finding.code for finding in (await _enable(lab, "off", insecure)).findings] == ["tcp-plain"]
+
+    run_async(scene())
+
+
+def test_words_that_do_not_fit_together_never_reach_the_service() -> None:
+    with pytest.raises(InvalidArgument):
+        EnableOptions(setup=reader_setup("bridge", port=7001))
