@@ -41,8 +41,9 @@ EMULATED_CARD_MAX: Final = 198
 """Bytes of database and certificate names with the words around them; one more and QEMU aborts at the start: the rest
 of its 200-byte buffer is cut off, and libcacard runs over the end that it misses (ccid-card-emulated.c)."""
 
-INSERT_GAP: Final = 0.2
-"""Seconds between CardRemove and the next ATR; the guest misses the change below 10 ms."""
+INSERT_GAP: Final = 0.45
+"""Seconds between CardRemove and the next ATR, or the guest misses the change. An idle guest sees it after 10 ms, but
+pcscd looks nowhere for 400 ms (PCSCLITE_STATUS_POLL_RATE) after the last program lets go of a card."""
 
 EJECT_QUIET: Final = 0.1
 """Seconds without an APDU before a CardRemove is safe; else UHCI guests hang."""
@@ -86,6 +87,9 @@ LIBVIRT_STUCK_MAX: Final = 4
 DOMAIN_XML_MAX: Final = 4 * 1024 * 1024
 """Bytes: libvirt's own REMOTE_STRING_MAX."""
 
+NSS_DATABASE_MAX: Final = 16 * 1024 * 1024
+"""Bytes of the certificates of an NSS database; one with four has 36 KiB."""
+
 CERTUTIL_PATIENCE: Final = 5.0
 """Seconds for one look into an NSS database; it takes 20 ms."""
 
@@ -118,3 +122,6 @@ CHECKS_PER_USER: Final = 16
 
 CARD_FILE_MAX: Final = 1024 * 1024
 """Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""
+
+NSS_PATIENCE: Final = 5.0
+"""Seconds for one call of certutil or pk12util, which takes half a second: three keys within TRANSMIT_PATIENCE."""

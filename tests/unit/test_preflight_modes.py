@@ -182,6 +182,27 @@ def test_a_database_that_is_not_there_is_said_to_be_missing(database: Path, plac
     assert nss_facts(str(database.parent / place), THREE) == NssFacts(exists=False)
 
 
+def test_no_library_that_a_database_names_is_loaded(database: Path, tmp_path: Path) -> None:
+    """certutil itself would load it, with the rights of virtcardd."""
+    source, library, trace = tmp_path / "evil.c", tmp_path / "evil.so", tmp_path / "loaded"
+    source.write_text(
+        "#include <fcntl.h>\n"
+        f'__attribute__((constructor)) static void loaded(void) {{ open("{trace}", O_CREAT | O_WRONLY, 0600); }}\n'
+    )
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    with (database / "pkcs11.txt").open("a") as modules:
+        modules.write(f"library={library}\nname=evil\n\n")
+    assert nss_facts(str(database), ("Alice's key",)) == NssFacts()
+    assert not trace.exists()
+    subprocess.run(["certutil", "-L", "-d", str(database)], check=True, capture_output=True)
+    assert trace.exists()
+
+
+def test_a_pipe_in_the_place_of_a_database_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cert9.db")
+    assert nss_facts(str(tmp_path), THREE) == NssFacts(exists=False)
+
+
 def test_without_certutil_the_certificates_are_unknown(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert nss_facts(str(database), THREE) == NssFacts(asked=False)

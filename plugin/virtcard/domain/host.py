@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Final
 from virtcard.domain.emulated import NssFacts
 from virtcard.domain.setup import NSS_DATABASE, ReaderSetup, Role
 from virtcard.domain.uri import Instance, LibvirtUri
-from virtcard.limits import CERTUTIL_PATIENCE
+from virtcard.limits import CERTUTIL_PATIENCE, NSS_DATABASE_MAX
 
 QEMU_USERS: Final = ("libvirt-qemu", "qemu")
 """Who the system's QEMU runs as: Debian's name, and Fedora's."""
@@ -93,18 +95,33 @@ def tls_directory(conf: Path, pki: Path = PKI) -> Path:
 
 
 def _missing(directory: Path, certificates: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The certificates that are not there, by certutil's exit codes; None when certutil cannot tell."""
+    """The certificates that are not there, by certutil's exit codes; None when certutil cannot tell.
+
+    certutil loads every PKCS#11 library that a database's pkcs11.txt names. We look on behalf of others, so it gets a
+    database of our own with their certificates in it."""
     try:
-        if _certutil(directory):
-            return None
-        return tuple(name for name in dict.fromkeys(certificates) if _certutil(directory, "-n", name))
+        with tempfile.TemporaryDirectory(prefix="virtcard-") as copy:
+            _certutil(copy, "-N", "--empty-password")
+            Path(copy, _NSS_FILES[0]).write_bytes(_read(directory / _NSS_FILES[0]))
+            if _certutil(copy, "-L"):
+                return None
+            return tuple(name for name in dict.fromkeys(certificates) if _certutil(copy, "-L", "-n", name))
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
 
 
-def _certutil(directory: Path, *arguments: str) -> int:
+def _read(path: Path) -> bytes:
+    """The whole file; OSError for one that is no ordinary file, or too large."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode) or about.st_size > NSS_DATABASE_MAX:
+            raise OSError(errno.EFBIG, "not an NSS database", str(path))
+        return file.read(NSS_DATABASE_MAX)
+
+
+def _certutil(directory: str, *arguments: str) -> int:
     return subprocess.run(
-        ["certutil", "-L", "-d", str(directory), *arguments],
+        ["certutil", "-d", directory, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

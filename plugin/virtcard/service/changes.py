@@ -14,7 +14,7 @@ from virtcard.domain.budget import RedefineBudget
 from virtcard.domain.diff import diff
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding, Severity
-from virtcard.domain.host import QemuHost, look
+from virtcard.domain.host import HostFiles, QemuHost, look
 from virtcard.domain.metadata import wish_element
 from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.plan import Plan, plan_disable, plan_enable
@@ -23,9 +23,13 @@ from virtcard.domain.record import DomainRecord
 from virtcard.domain.render import Renderer
 from virtcard.domain.setup import BRIDGE, ReaderSetup, setup_of
 from virtcard.domain.smartcard import number
-from virtcard.errors import Conflict, DomainStateError, PreflightFailed
+from virtcard.errors import Conflict, DomainStateError, PreflightFailed, TimedOut
 from virtcard.service.link import Link
+from virtcard.service.threads import start
 from virtcard.service.views import Change
+
+LOOK_PATIENCE = 20.0
+"""Seconds for a look at the host's files: three certificates take a quarter of a second."""
 
 Planner = Callable[[DomainRecord], Plan]
 
@@ -158,7 +162,7 @@ class Changes:
 
     async def _host(self, record: DomainRecord, setup: ReaderSetup) -> HostFacts:
         path = self.socket_path(record.uuid)
-        files = await asyncio.to_thread(look, setup, self.qemu)
+        files = await self._look(setup)
         return HostFacts(
             socket_path=path,
             socket_dir_exists=self.socket_dir.is_dir(),
@@ -171,6 +175,16 @@ class Changes:
             port_users=self._others(record, str(setup.port)),
             tls_missing=files.tls_missing,
         )
+
+    async def _look(self, setup: ReaderSetup) -> HostFiles:
+        """At the host's files, which a dead network file system may hold up."""
+        try:
+            async with asyncio.timeout(LOOK_PATIENCE):
+                return await asyncio.wrap_future(start(look, setup, self.qemu))
+        except TimeoutError:
+            raise TimedOut(
+                "The files that QEMU needs cannot be looked at.", hint="Is a network file system away? Try again then."
+            ) from None
 
     def _others(self, record: DomainRecord, place: str) -> tuple[str, ...]:
         return tuple(name for uuid, name in self.users.get(place, {}).items() if uuid != record.uuid)
