@@ -147,7 +147,11 @@ CAC: Final = Layout(
         Slot(1, "signing", Purpose.SIGNATURE, PinPolicy.ONCE, "0101"),
         Slot(2, "encryption", Purpose.KEY_MANAGEMENT, PinPolicy.ONCE, "0102"),
     ),
-    more=(),
+    # libcacard has room for ten.
+    more=tuple(
+        Slot(number, str(number), Purpose.AUTHENTICATION, PinPolicy.ONCE, f"{0x0100 + number:04X}")
+        for number in range(3, 10)
+    ),
     algorithms=frozenset({Algorithm.RSA2048, Algorithm.RSA3072, Algorithm.RSA4096}),
     pin=SecretRule("PIN", 4, 8, digits=True),
     puk=SecretRule("PUK", 8, 8, digits=False),
