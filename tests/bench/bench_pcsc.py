@@ -165,7 +165,7 @@ class Device:
             kind, payload = self._receive()
             if kind == INIT:
                 self._send(INIT, payload)
-            else:
+            elif kind != ERROR:
                 self._send(ERROR, bytes(4))
 
     def verify(self) -> bool:
