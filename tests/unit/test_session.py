@@ -88,8 +88,9 @@ def test_the_reader_is_cleared_when_the_guest_never_ceases_to_ask() -> None:
     assert kinds(session.expired(Timer.EJECT)) == [MessageType.READER_REMOVE]
 
 
-def test_greeting_and_gap_fit_into_the_time_in_which_a_card_is_to_be_in() -> None:
-    assert limits.EJECT_QUIET + limits.INSERT_GAP < 0.45
+def test_the_gap_is_longer_than_a_pcscd_looks_away() -> None:
+    # PCSCLITE_STATUS_POLL_RATE; measured: 330 to 350 ms from CardRemove until the guest of a failed command sees it.
+    assert limits.INSERT_GAP > 0.4
 
 
 def test_one_init_is_enough() -> None:
