@@ -1,0 +1,299 @@
+"""A card that goes, at the worst moments of a guest's work: no hang, and no answer to another command's question."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from helpers.guest_agent import Result
+from helpers.host import private_host
+from helpers.jobs import FIRST, SECOND, SECOND_NAME, Job, fetch, job
+from helpers.libvirtd import Libvirtd
+from helpers.machines import Usb
+from helpers.scripted_card import OK, WAIT, echo
+from helpers.waiting import wait_until
+
+SEED = time.time_ns() % 1_000_000
+ROUNDS = 5
+PAUSE = 0.25
+"""Seconds that a guest waits in the middle of a chain, and before GET RESPONSE: the fault comes then."""
+PROMPT = 5.0
+"""Seconds in which a guest must have its error or its answer; its own patience is 23."""
+
+LOOP = "while [ ! -e /tmp/enough ]; do opensc-tool -c default -s 80:10:00:20:20; done"
+
+
+@pytest.fixture(scope="module")
+def running(libvirtd: Libvirtd, usb: Usb) -> Iterator[Job]:
+    with private_host(libvirtd) as host, job(host, usb) as one:
+        yield one
+
+
+@pytest.fixture
+def rng() -> Random:
+    print(f"seed {SEED}")
+    return Random(SEED)
+
+
+@pytest.fixture
+def times() -> Iterator[list[float]]:
+    """Seconds that the guest's commands took; shown in the captured output (pytest -rP)."""
+    seconds: list[float] = []
+    yield seconds
+    if seconds:
+        median = statistics.median(seconds)
+        print(f"{len(seconds)} commands of the guest: median {median:.2f} s, longest {max(seconds):.2f} s")
+
+
+@dataclass
+class Asking:
+    """A command that runs in the guest meanwhile."""
+
+    ask: Callable[[], Result]
+    results: list[Result] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        self.results.append(self.ask())
+        self.seconds = time.monotonic() - started
+
+    def end(self) -> Result:
+        """What came of it."""
+        self._thread.join(90)
+        assert self.results, "the guest's command hangs"
+        return self.results[0]
+
+
+Phase = Callable[[Job, Random], Asking]
+Fault = Callable[[Job], None]
+
+
+def in_an_apdu(one: Job, rng: Random) -> Asking:
+    """The card works on a command, of `scard` or of `opensc-tool`."""
+    one.first.gate.clear()
+    commands = [f"scard run 0 {WAIT.hex()}", "opensc-tool -c default -s 80:14:00:00"]
+    command = rng.choice(commands)
+    asking = Asking(lambda: one.guest.run(command, 60))
+    assert one.first.waiting.wait(10)
+    return asking
+
+
+def in_a_chain(one: Job, rng: Random) -> Asking:
+    """The card has the first half of a command."""
+    return _paused(one, echo(b"first half ", more=True), echo(b"second half"))
+
+
+def before_get_response(one: Job, rng: Random) -> Asking:
+    """The card has said 61xx."""
+    return _paused(one, echo(b"to be fetched"), fetch(b"to be fetched"))
+
+
+def _paused(one: Job, first: bytes, second: bytes) -> Asking:
+    before = one.first.commands
+    asking = Asking(lambda: one.guest.scard(first.hex(), f"sleep:{PAUSE * 1000:.0f}", second.hex()))
+    wait_until(lambda: one.first.commands > before, 10, "the card gets the first command", 0.005)
+    return asking
+
+
+def eject(one: Job) -> None:
+    one.eject()
+
+
+def lose_the_card(one: Job) -> None:
+    one.take_out()
+
+
+def lose_the_reader(one: Job) -> None:
+    one.host.pcscd.stop()
+    one.first.gate.set()
+
+
+def change_the_source(one: Job) -> None:
+    one.insert(SECOND)
+
+
+def mend(one: Job, fault: Fault) -> None:
+    """Bring the first card back."""
+    one.first.gate.set()
+    if fault is change_the_source:
+        one.wait_card(SECOND_NAME)
+        one.exchange()
+        one.insert(FIRST)
+    elif fault is eject:
+        one.guest.wait_reader_state("empty")
+        one.insert(FIRST)
+    elif fault is lose_the_card:
+        one.guest.wait_reader_state("empty")
+        one.put_in()
+    else:
+        one.guest.wait_reader_state("empty")
+        one.host.pcscd.start()
+    one.wait_card()
+
+
+def break_it(one: Job, phase: Phase, fault: Fault, rng: Random) -> float:
+    """One round; the seconds that the guest's command took after the fault."""
+    asking = phase(one, rng)
+    time.sleep(rng.uniform(0, PAUSE))
+    began = time.monotonic()
+    try:
+        fault(one)
+        result = asking.end()
+        seconds = time.monotonic() - began
+    finally:
+        mend(one, fault)
+    assert seconds < PROMPT, f"{seconds:.1f} s: {result.output}"
+    if phase is in_an_apdu:
+        assert result.exit_code != 0, result.output
+    else:
+        _is_right_or_an_error(phase, result.output)
+    one.exchange()
+    return seconds
+
+
+def _is_right_or_an_error(phase: Phase, output: str) -> None:
+    lines = [line.partition(" ")[2] for line in output.splitlines()]
+    assert len(lines) == 3, output
+    if phase is in_a_chain:
+        assert lines[0] == "9000" or _is_error(lines[0]), output
+        assert lines[2] == "6116" or _is_error(lines[2]), output
+    else:
+        assert lines[0] == "610D" or _is_error(lines[0]), output
+        assert lines[2] == (b"to be fetched" + OK).hex().upper() or _is_error(lines[2]), output
+
+
+def _is_error(answer: str) -> bool:
+    """Nothing at all is what QEMU 7.2 answers while the slot is empty and the guest does not know yet
+    (dev-smartcard-reader.c, ccid_on_apdu_from_guest)."""
+    return not answer or answer.startswith("error")
+
+
+PHASES = pytest.mark.parametrize("phase", [in_an_apdu, in_a_chain, before_get_response])
+FAULTS = pytest.mark.parametrize("fault", [eject, lose_the_card, lose_the_reader, change_the_source])
+
+
+@PHASES
+@FAULTS
+def test_a_card_that_goes_leaves_no_hang_and_no_shifted_answer(
+    running: Job, phase: Phase, fault: Fault, rng: Random, times: list[float]
+) -> None:
+    for _ in range(ROUNDS):
+        times.append(break_it(running, phase, fault, rng))
+    assert running.lives()
+
+
+@pytest.mark.soak
+@PHASES
+@FAULTS
+def test_a_card_that_goes_a_hundred_times_leaves_no_hang(
+    running: Job, phase: Phase, fault: Fault, rng: Random, times: list[float]
+) -> None:
+    for _ in range(100):
+        times.append(break_it(running, phase, fault, rng))
+    assert running.lives()
+
+
+def stress(one: Job, changes: int, rng: Random) -> None:
+    """Cards go and come at random moments of a loop of opensc-tool."""
+    one.guest.run(f"rm -f /tmp/enough; ({LOOP}; touch /tmp/done) > /tmp/loop 2>&1 &").check()
+    for _ in range(changes):
+        time.sleep(rng.uniform(0, 0.6))
+        one.eject()
+        time.sleep(rng.uniform(0, 0.3))
+        one.insert()
+    one.guest.run("touch /tmp/enough").check()
+    wait_until(lambda: one.guest.run("rm /tmp/done").exit_code == 0, 40, "the guest's loop ends", 0.1)
+    one.wait_card()
+    for _ in range(50):
+        one.exchange()
+    assert one.lives()
+
+
+def test_cards_that_come_and_go_under_a_loop_of_commands_shift_no_answer(running: Job, rng: Random) -> None:
+    stress(running, 20, rng)
+
+
+@pytest.mark.soak
+def test_cards_that_come_and_go_200_times_under_a_loop_of_commands_shift_no_answer(running: Job, rng: Random) -> None:
+    stress(running, 200, rng)
+
+
+def crash(one: Job, rng: Random) -> float:
+    """virtcardd dies somewhere in a stream of APDUs; seconds from its return to the guest's next right answer."""
+    stream = [step for at in range(200) for step in (echo(b"%04d" % at), fetch(b"%04d" % at))]
+    before = one.first.commands
+    asking = Asking(lambda: one.guest.scard(*(step.hex() for step in stream)))
+    wait_until(lambda: one.first.commands > before, 10, "the stream begins", 0.005)
+    time.sleep(rng.uniform(0, 0.3))
+    one.host.virtcardd.kill()
+    one.host.virtcardd.start()
+    began = time.monotonic()
+    output = asking.end().output
+    for at, line in enumerate(output.splitlines()):
+        answer = line.partition(" ")[2]
+        right = b"%04d" % (at // 2) + OK if at % 2 else b"\x61\x04"
+        assert _is_error(answer) or bytes.fromhex(answer) == right, f"{at}: {line}"
+    one.wait_card()
+    one.exchange()
+    assert one.lives()
+    return time.monotonic() - began
+
+
+def test_virtcardd_killed_in_a_stream_of_apdus_is_back_at_once(running: Job, rng: Random, times: list[float]) -> None:
+    for _ in range(3):
+        times.append(crash(running, rng))
+    assert max(times) < 2
+
+
+@pytest.mark.soak
+def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng: Random, times: list[float]) -> None:
+    for _ in range(100):
+        times.append(crash(running, rng))
+    assert max(times) < 5
+
+
+def crash_in_an_apdu(one: Job, rng: Random) -> tuple[float, float]:
+    """virtcardd dies while the card works. Seconds from its start to the guest's error, and from its return to the card."""
+    asking = in_an_apdu(one, rng)
+    one.host.virtcardd.kill()
+    one.first.gate.set()
+    began = time.monotonic()
+    one.host.virtcardd.start()
+    started = time.monotonic()
+    result = asking.end()
+    failed = time.monotonic() - began
+    one.wait_card()
+    usable = time.monotonic() - started
+    assert result.exit_code != 0, result.output
+    one.exchange()
+    return failed, usable
+
+
+def test_virtcardd_killed_with_an_apdu_at_the_card_costs_the_guest_no_more_than_its_start(
+    running: Job, rng: Random
+) -> None:
+    """ReaderRemove alone would leave the guest waiting for 23 s, since QEMU forgets what it holds for the dead one."""
+    for _ in range(3):
+        failed, usable = crash_in_an_apdu(running, rng)
+        print(f"from the start: error {failed:.2f} s; from being on the bus: card {usable:.2f} s")
+        assert failed < PROMPT
+        assert usable < 2
+
+
+@pytest.mark.soak
+def test_virtcardd_killed_a_hundred_times_with_an_apdu_at_the_card(running: Job, rng: Random) -> None:
+    for _ in range(100):
+        failed, usable = crash_in_an_apdu(running, rng)
+        assert max(failed, usable) < PROMPT
+    assert running.lives()
