@@ -254,7 +254,7 @@ def test_the_authority_of_a_store_is_made_once_and_sealed(store: Store) -> None:
     assert (store.directory / FILE).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\0"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\0", b'{"version":"\xff"}'])
 def test_a_damaged_authority_says_which_file(store: Store, damage: bytes) -> None:
     own_authority(store)
     (store.directory / FILE).write_bytes(damage)

