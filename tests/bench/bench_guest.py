@@ -4,7 +4,8 @@ One guest with three readers, and by turns in one run, so that a busy moment of 
 - bridge: ccid-card-passthru, our bridge, and a card that answers at once;
 - pcsc: the same with the whole way behind it: ReaderCard, a pcscd of the host, a card in a virtual reader;
 - emulated: ccid-card-emulated with three certificates, libcacard inside of QEMU.
-Times are medians of 100 commands, taken in the guest; the processor is emulated (TCG).
+The target is for the bridge: behind `pcsc` stand two more processes of the host, pcscd and the card's, which share the
+processors with the guest's. Times are medians of 100 commands, taken in the guest; the processor is emulated (TCG).
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ TARGETS = {
     "service_reconcile_ratio": 1.2,
     "service_start_to_card_beyond_gap_ms": 250.0,
     "guest_bridge_ratio": 1.15,
-    "guest_pcsc_ratio": 1.15,
 }
 """The most that a figure may be."""
 
