@@ -110,6 +110,11 @@ def test_machine_that_ends_while_libvirtd_is_away_is_off_when_it_is_back(host: H
     host.libvirtd.kill()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: _state(host, vm) == "connecting", 10, "the bridge looks for its machine")
+    socket = host.libvirtd.directory / "virtcard" / socket_name(domain_uuid(vm))
+    socket.unlink()
+    with closing(QemuPeer(socket)) as stranger:
+        wait_until(lambda: "is not its QEMU" in _bridge(host, vm)["last_error"], 15, "a stranger is found out", 0.1)
+        assert stranger.types() == []
     host.libvirtd.start()
     wait_until(lambda: _info(host, vm)["state"] == "shut off", 20, "the domain is off", 0.1)
     assert _state(host, vm) == ""
@@ -121,8 +126,7 @@ def test_stranger_on_the_socket_of_a_machine_gets_no_card(host: Host, vm: str) -
     _start_with_card(host, vm)
     socket = host.libvirtd.directory / "virtcard" / socket_name(domain_uuid(vm))
     socket.unlink()
-    peer = QemuPeer(socket)
-    try:
+    with closing(QemuPeer(socket)) as peer:
         host.virtcardd.kill()
         host.virtcardd.start()
         wait_until(lambda: "is not its QEMU" in _bridge(host, vm)["last_error"], 15, "the stranger is found out", 0.1)
@@ -131,8 +135,6 @@ def test_stranger_on_the_socket_of_a_machine_gets_no_card(host: Host, vm: str) -
         assert done.returncode == 1
         assert "is not its QEMU" in done.stderr
         assert peer.types() == []
-    finally:
-        peer.close()
 
 
 def test_save_and_restore_keep_reader_and_bridge(host: Host, vm: str) -> None:
