@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import libvirt
 import pytest
 
 from helpers.bus import run_async
+from helpers.certutil import NAMES, make_nss_database
 from helpers.domain_vectors import canonical, socket_of
 from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml
 from helpers.libvirtd import Libvirtd, private_libvirtd
 from helpers.services import ServiceLab, refused, service_lab, wish_metadata
+from virtcard.domain.host import QemuHost, look
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.model import parse_domain
 from virtcard.domain.plan import plan_disable, plan_enable
+from virtcard.domain.preflight import HostFacts, check
 from virtcard.domain.render import Renderer
 from virtcard.domain.setup import ReaderSetup, reader_setup
 from virtcard.domain.state import VirtualReader
 from virtcard.errors import DomainStateError, InvalidArgument, PreflightFailed
+from virtcard.limits import EMULATED_CARD_MAX
 from virtcard.service.api import EnableOptions
 from virtcard.service.views import Change
+from virtcard.wire.vscard import UNDEFINED_READER_ID, Decoder, Init, MessageType, encode
 
 RENDERER = Renderer(None)
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -213,3 +222,90 @@ def test_preflight_of_the_service_looks_at_the_host(tmp_path: Path) -> None:
 def test_words_that_do_not_fit_together_never_reach_the_service() -> None:
     with pytest.raises(InvalidArgument):
         EnableOptions(setup=reader_setup("bridge", port=7001))
+
+
+@pytest.fixture
+def tls(libvirtd: Libvirtd) -> Iterator[ssl.SSLContext]:
+    """Certificates of QEMU's, named in libvirt's qemu.conf; the context of somebody who brings the card."""
+    pki = libvirtd.directory / "pki"
+    pki.mkdir()
+    authority = ["-x509", "-subj", "/CN=authority", "-keyout", "ca-key.pem", "-out", "ca-cert.pem"]
+    _openssl(pki, "req", "-newkey", "rsa:2048", "-nodes", *authority)
+    for side in ("server", "client"):
+        _openssl(
+            pki, "req", "-newkey", "rsa:2048", "-nodes", "-x509", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", f"{side}-key.pem", "-out", f"{side}-cert.pem",
+        )  # fmt: skip
+    conf = libvirtd.directory / "config/libvirt/qemu.conf"
+    conf.write_text(f'chardev_tls_x509_cert_dir = "{pki}"\nchardev_tls_x509_verify = 1\n')
+    libvirtd.kill()
+    libvirtd.start()
+    context = ssl.create_default_context(cafile=str(pki / "ca-cert.pem"))
+    context.load_cert_chain(pki / "client-cert.pem", pki / "client-key.pem")
+    yield context
+    conf.unlink()
+    libvirtd.kill()
+    libvirtd.start()
+
+
+def _openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+
+def test_libvirt_makes_qemu_listen_with_tls(libvirtd: Libvirtd, tls: ssl.SSLContext) -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    setup = reader_setup("tcp", port=port, tls=True)
+    assert look(setup, QemuHost("", libvirtd.directory / "config/libvirt/qemu.conf")).tls_missing == ()
+    with closing(libvirtd.open()) as connection:
+        domain = connection.defineXML(enable(qemu_xml("listens"), setup))
+        domain.create()
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+                tls.wrap_socket(plain, server_hostname="localhost") as secured,
+            ):
+                init = encode(MessageType.INIT, Init().encode(), UNDEFINED_READER_ID)
+                secured.sendall(init)
+                answer = secured.makefile("rb").read(len(init))
+                assert [message.type for message in Decoder().feed(answer)] == [MessageType.INIT]
+        finally:
+            domain.destroy()
+            domain.undefine()
+
+
+def test_without_the_tls_files_the_domain_would_not_start_and_preflight_says_so(
+    libvirtd: Libvirtd, connection: libvirt.virConnect
+) -> None:
+    conf = libvirtd.directory / "config/libvirt/qemu.conf"
+    setup = reader_setup("tcp", port=7001, tls=True)
+    missing = look(setup, QemuHost("", conf)).tls_missing
+    domain = connection.defineXML(enable(qemu_xml("without"), setup))
+    try:
+        with pytest.raises(libvirt.libvirtError, match=re.escape(missing[0])):
+            domain.create()
+    finally:
+        domain.undefine()
+
+
+@pytest.mark.parametrize(("over", "starts"), [(0, True), (1, False)])
+def test_qemu_aborts_at_the_byte_at_which_we_refuse(
+    libvirtd: Libvirtd, connection: libvirt.virConnect, over: int, starts: bool
+) -> None:
+    room = EMULATED_CARD_MAX + over - len('db="" use_hw=no soft=(,Virtual Reader,CAC,,cert1,cert2,cert3)')
+    database = make_nss_database(libvirtd.directory / ("x" * (room - len(str(libvirtd.directory)) - 1)))
+    setup = reader_setup("host-certificates", certificates=NAMES, database=str(database))
+    xml = enable(qemu_xml("long"), setup)
+    assert (check(parse_domain(xml), HostFacts(""), setup=setup) == ()) is starts
+    domain = connection.defineXML(xml)
+    try:
+        domain.create()
+    except libvirt.libvirtError:
+        assert not starts
+    else:
+        assert starts
+        domain.destroy()
+    finally:
+        domain.undefine()
