@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,14 @@ def test_numbers_that_are_no_key_are_not_imported(card: PivCard, rsa_key: rsa.RS
         assert card.do(0xFE, P256, 0x9A, build(6, scalar)).sw == 0x6A80
     assert card.do(0xFE, 0x06, 0x9A, good).sw == 0x6A86
     assert card.stored.data.key(0x9A) is None
+
+
+def test_a_huge_number_is_refused_before_it_is_looked_at(card: PivCard) -> None:
+    card.administrate()
+    huge = b"".join(build(tag, b"\xff" * 13_000) for tag in range(1, 6))
+    begun = time.monotonic()
+    assert card.do(0xFE, RSA2048, 0x9A, huge).sw == 0x6A80
+    assert time.monotonic() - begun < 1
 
 
 def test_a_key_is_moved_with_its_policy(card: PivCard) -> None:

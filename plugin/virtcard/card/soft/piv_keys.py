@@ -25,7 +25,7 @@ CONTROL: Final = 0xAC
 _ALGORITHM: Final = 0x80
 PIN_POLICY: Final = 0xAA
 TOUCH_POLICY: Final = 0xAB
-_P, _Q, _SCALAR = 0x01, 0x02, 0x06
+_SCALAR: Final = 0x06
 _CRT: Final = frozenset({0x01, 0x02, 0x03, 0x04, 0x05})
 
 PIN_POLICIES: Final = {1: PinPolicy.NEVER, 2: PinPolicy.ONCE, 3: PinPolicy.ALWAYS}
@@ -33,6 +33,7 @@ PIN_POLICIES: Final = {1: PinPolicy.NEVER, 2: PinPolicy.ONCE, 3: PinPolicy.ALWAY
 NO_TOUCH: Final = frozenset({b"\x00", b"\x01"})
 """Touch policies that can be kept without a button: the default, and never."""
 
+_RSA_BITS: Final = {Algorithm.RSA2048: 2048, Algorithm.RSA3072: 3072, Algorithm.RSA4096: 4096}
 _CURVES: Final[dict[Algorithm, ec.EllipticCurve]] = {Algorithm.P256: ec.SECP256R1(), Algorithm.P384: ec.SECP384R1()}
 
 
@@ -92,7 +93,7 @@ def import_key(session: Session, command: CommandApdu) -> ResponseApdu:
         return refuse(Sw.SECURITY_STATUS_NOT_SATISFIED)
     fields = named(parse(command.data))
     policy = wanted_policy(fields, command.p2)
-    key = _rsa_key(fields) if algorithm.is_rsa else _ec_key(fields, _CURVES[algorithm])
+    key = _rsa_key(fields, _RSA_BITS[algorithm]) if algorithm.is_rsa else _ec_key(fields, _CURVES[algorithm])
     if policy is None or key is None or keys.algorithm_of(key) is not algorithm:
         return refuse(Sw.INCORRECT_DATA)
     _keep(session, command.p2, key, policy, Origin.IMPORTED)
@@ -137,11 +138,13 @@ def _control(untrusted: bytes) -> Fields:
             raise Malformed("GENERATE ASYMMETRIC KEY PAIR takes one control reference template")
 
 
-def _rsa_key(fields: Fields) -> rsa.RSAPrivateKey | None:
-    """The key of these primes, when the numbers beside them belong to it, too."""
+def _rsa_key(fields: Fields, bits: int) -> rsa.RSAPrivateKey | None:
+    """The key of these primes, when the numbers beside them belong to it, too. Checking longer ones takes minutes."""
     if not set(fields) >= _CRT:
         return None
     p, q, dmp1, dmq1, iqmp = (int.from_bytes(fields[tag], "big") for tag in sorted(_CRT))
+    if not p.bit_length() == q.bit_length() == bits // 2:
+        return None
     e = keys.PUBLIC_EXPONENT
     try:
         d = pow(e, -1, (p - 1) * (q - 1))
