@@ -264,7 +264,7 @@ def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng
 
 
 def crash_in_an_apdu(one: Job, rng: Random) -> tuple[float, float]:
-    """virtcardd dies while the card works. Seconds from its start to the guest's error, and from its return to the card."""
+    """virtcardd dies in an APDU: seconds from its start to the guest's error, and from its return to the card."""
     asking = in_an_apdu(one, rng)
     one.host.virtcardd.kill()
     one.first.gate.set()

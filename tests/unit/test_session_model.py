@@ -135,6 +135,8 @@ class Bridge(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everything that is still on its way arrives; then nothing may be pending."""
         self.settle(lambda: self.model.outgoing or self.timers & {Timer.QUIET} or self.session.state == "waiting")
+        if self.session.state is SessionState.FINISHED and Ready() not in self.news:
+            return  # closed during the greeting: what a dead client left is for the next one
         for ticket, command in list(self.transmits.items()):
             self.apply(self.session.answer(ticket, self.card(command, 10)))
         while self.model.pending:
