@@ -125,3 +125,6 @@ CARD_FILE_MAX: Final = 1024 * 1024
 
 NSS_PATIENCE: Final = 5.0
 """Seconds for one call of certutil or pk12util, which takes half a second: three keys within TRANSMIT_PATIENCE."""
+
+CARD_STORE_PATIENCE: Final = 5.0
+"""Seconds to wait for whoever makes or deletes a card: the slowest step, a new test authority, takes less than one."""

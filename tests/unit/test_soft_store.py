@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from helpers.soft_cards import empty_card, leftovers, open_descriptors, wanted
 from helpers.soft_crashes import Crash, file_limit, stopping_at
+from virtcard import limits
 from virtcard.card.soft import model
 from virtcard.card.soft.files import Folder
 from virtcard.card.soft.store import Store, checked_name
@@ -381,6 +383,38 @@ def test_a_lock_that_was_deleted_meanwhile_does_not_count(store: Store) -> None:
         os.close(held)
         assert folder.lock("card.lock") is None
         os.close(fresh)
+
+
+def test_cards_made_at_the_same_time_share_one_store_key(store: Store) -> None:
+    names = [f"card{number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: empty_card(store, name), names))
+    assert store.names() == tuple(names)
+    for name in names:
+        store.open(name).close()
+
+
+def test_of_those_who_make_the_same_card_one_succeeds(store: Store) -> None:
+    def try_to_make(_: int) -> bool:
+        try:
+            empty_card(store)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(try_to_make, range(8))) == 1
+
+
+def test_a_program_that_stays_in_the_store_makes_others_busy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_card(store)
+    monkeypatch.setattr(limits, "CARD_STORE_PATIENCE", 0.05)
+    with Folder(store.directory) as folder, folder.alone():
+        for use in (lambda: empty_card(store, "second"), lambda: store.delete("card")):
+            with pytest.raises(Busy):
+                use()
+        store.open("card").close()
+    assert store.names() == ("card",)
 
 
 def test_no_use_of_a_store_leaves_a_descriptor_open(store: Store) -> None:

@@ -10,15 +10,19 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from virtcard import limits
 from virtcard.errors import Busy, Failed
 
 TEMPORARY: Final = ".tmp"
 
+_TURN: Final = 0.01
+"""Seconds between two looks whether the directory is free: flock has no deadline of its own."""
 _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -113,14 +117,24 @@ class Folder:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One at a time in this directory, for what takes a moment. Busy when another one stays in."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Busy(f"Another program changes {self.path} now.", hint="Try again.") from error
+        deadline = time.monotonic() + limits.CARD_STORE_PATIENCE
+        while not self._entered():
+            if time.monotonic() > deadline:
+                raise Busy(f"Another program changes {self.path} now.", hint="Try again.")
+            time.sleep(_TURN)
         try:
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _entered(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Failed(f"Cannot lock the directory {self.path}: {error.strerror}.") from error
+        return True
 
     def _write_beside(self, name: str, content: bytes) -> None:
         with suppress(FileNotFoundError):
