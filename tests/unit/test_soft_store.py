@@ -17,8 +17,9 @@ from helpers.soft_cards import empty_card, leftovers, open_descriptors, wanted
 from helpers.soft_crashes import Crash, file_limit, stopping_at
 from virtcard import limits
 from virtcard.card.soft import model
+from virtcard.card.soft.cardfile import checked_name
 from virtcard.card.soft.files import Folder
-from virtcard.card.soft.store import Store, checked_name
+from virtcard.card.soft.store import Store
 from virtcard.errors import Busy, Conflict, Failed, InvalidArgument, NoSuchCard, Unsupported, VirtcardError
 from virtcard.limits import CARD_FILE_MAX
 

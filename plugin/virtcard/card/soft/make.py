@@ -13,12 +13,13 @@ from cryptography.x509 import load_der_x509_certificate
 
 from virtcard.card.soft import keys, seals
 from virtcard.card.soft.ca import CARD_DAYS, Authority, Holder
+from virtcard.card.soft.cardfile import checked_name
 from virtcard.card.soft.layout import LAYOUTS, Layout, Slot
 from virtcard.card.soft.material import Material
 from virtcard.card.soft.model import Algorithm, CardData, CardType, Cost, Origin
 from virtcard.card.soft.sealing import seal_key, seal_management
 from virtcard.card.soft.seals import SealContext
-from virtcard.card.soft.store import OpenCard, Store, checked_name
+from virtcard.card.soft.store import OpenCard, Store
 from virtcard.errors import InvalidArgument
 
 TRIES: Final = 3

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from virtcard.card.soft.files import Folder
-from virtcard.card.soft.model import VERSION, CardData, Damaged, decode, encode, version_of
+from virtcard.card.soft.cardfile import CARD, card_names, checked_name, encoded, no_such_card, read_card
+from virtcard.card.soft.files import TEMPORARY, Folder
+from virtcard.card.soft.model import CardData
 from virtcard.card.soft.seals import KEY_BYTES, SealContext, store_key_id
-from virtcard.errors import Busy, Conflict, Failed, InvalidArgument, NoSuchCard, Unsupported
+from virtcard.errors import Busy, Conflict, Failed, InvalidArgument
 from virtcard.limits import CARD_FILE_MAX
 
-CARD: Final = ".card"
 LOCK: Final = ".lock"
 STORE_KEY: Final = "store.key"
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-"""No dot or dash in front: neither a hidden file nor an option of a command."""
 _CREDENTIAL_MIN: Final = 16
-
-
-def checked_name(untrusted: str) -> str:
-    """The name of a card, which is also a file's; InvalidArgument for any other."""
-    if not _NAME.fullmatch(untrusted):
-        raise InvalidArgument(
-            "A card's name has 1 to 64 letters, digits, dots, dashes and underscores.",
-            hint="It starts with a letter, a digit or an underscore.",
-        )
-    return untrusted
 
 
 class Store:
@@ -52,15 +39,15 @@ class Store:
         if not self.directory.exists():
             return ()
         with Folder(self.directory) as folder:
-            return _card_names(folder)
+            return card_names(folder)
 
     def read(self, untrusted_name: str) -> CardData:
         """A card as it is on disk now, whoever has it open."""
         name = checked_name(untrusted_name)
         if not self.directory.exists():
-            raise _no_such(name)
+            raise no_such_card(name)
         with Folder(self.directory) as folder:
-            return _read(folder, name)
+            return read_card(folder, name)
 
     def context(self, identity: bytes) -> SealContext:
         """What the secrets of a new card are sealed with. Makes the key of the store when there is no card yet."""
@@ -81,21 +68,21 @@ class Store:
         """Keep a new card; Conflict when its name is taken."""
         name = checked_name(data.name)
         with Folder(self.directory, make=True) as folder, folder.alone():
-            if name in _card_names(folder):
+            if name in card_names(folder):
                 raise Conflict(f"There is a card {name} already.", hint="Delete it first, or choose another name.")
-            folder.write(name + CARD, _encoded(data))
+            folder.write(name + CARD, encoded(data))
 
     def open(self, untrusted_name: str) -> OpenCard:
         """The card, for this opener alone; NoSuchCard, Busy, or Failed for a file that is no card of ours."""
         name = checked_name(untrusted_name)
         if not self.directory.exists():
-            raise _no_such(name)
+            raise no_such_card(name)
         folder = Folder(self.directory)
         lock = None
         try:
-            _read(folder, name)
+            read_card(folder, name)
             lock = _locked(folder, name)
-            data = _read(folder, name)
+            data = read_card(folder, name)
             context = SealContext(data.identity, self._key(folder, make=False))
             _check_key(data, context)
         except BaseException:
@@ -109,11 +96,11 @@ class Store:
         """Remove the card for good, damaged or not; NoSuchCard, or Busy while somebody has it open."""
         name = checked_name(untrusted_name)
         if name not in self.names():
-            raise _no_such(name)
+            raise no_such_card(name)
         with Folder(self.directory) as folder, folder.alone():
             lock = _locked(folder, name)
             try:
-                folder.remove(name + CARD, name + CARD + ".tmp", name + LOCK)
+                folder.remove(name + CARD, name + CARD + TEMPORARY, name + LOCK)
             finally:
                 os.close(lock)
 
@@ -121,7 +108,7 @@ class Store:
         if self._credential is not None:
             return sha256(b"virtcard store credential\0" + self._credential).digest()
         key = folder.read(STORE_KEY, KEY_BYTES)
-        if key is None and make and not _card_names(folder):
+        if key is None and make and not card_names(folder):
             key = os.urandom(KEY_BYTES)
             folder.write(STORE_KEY, key)
         if key is None or len(key) != KEY_BYTES:
@@ -156,7 +143,7 @@ class OpenCard:
         """Keep the card: when this returns it is on disk. Failed otherwise, and what was there before still holds."""
         if self._lock is None:
             raise Failed("The card is closed.")
-        self._folder.write(self._data.name + CARD, _encoded(data))
+        self._folder.write(self._data.name + CARD, encoded(data))
         self._data = data
 
     def close(self) -> None:
@@ -165,37 +152,6 @@ class OpenCard:
             os.close(self._lock)
             self._folder.close()
             self._lock = None
-
-
-def _encoded(data: CardData) -> bytes:
-    content = encode(data)
-    if len(content) > CARD_FILE_MAX:
-        raise Failed("The card is full.", hint=f"A card file has at most {CARD_FILE_MAX} bytes.")
-    return content
-
-
-def _card_names(folder: Folder) -> tuple[str, ...]:
-    names = (file.removesuffix(CARD) for file in folder.names() if file.endswith(CARD))
-    return tuple(name for name in names if _NAME.fullmatch(name))
-
-
-def _read(folder: Folder, name: str) -> CardData:
-    untrusted = folder.read(name + CARD, CARD_FILE_MAX)
-    if untrusted is None:
-        raise _no_such(name)
-    try:
-        version = version_of(untrusted)
-        if version > VERSION:
-            raise Unsupported(
-                f"The card {name} was made by a newer virtcard (file version {version}, this one knows {VERSION}).",
-                hint="Update virtcard.",
-            )
-        data = decode(untrusted)
-    except Damaged as error:
-        raise Failed(f"The file of the card {name} is damaged.", hint="Bring it back from a backup.") from error
-    if data.name != name:
-        return data.replace(name=name)  # a copied file: the name of the file counts
-    return data
 
 
 def _check_key(data: CardData, context: SealContext) -> None:
@@ -212,7 +168,3 @@ def _locked(folder: Folder, name: str) -> int:
     if lock is None:
         raise Busy(f"The card {name} is in use.", hint="Eject it first: virtcard eject VM")
     return lock
-
-
-def _no_such(name: str) -> NoSuchCard:
-    return NoSuchCard(f"There is no card {name}.", hint="virtcard card list shows the cards.")
