@@ -309,3 +309,20 @@ def test_qemu_aborts_at_the_byte_at_which_we_refuse(
         domain.destroy()
     finally:
         domain.undefine()
+
+
+@pytest.mark.parametrize("database", [True, False])
+def test_the_mode_host_starts_if_and_only_if_there_is_a_database(tmp_path: Path, database: bool) -> None:
+    """In a namespace of its own, whose /etc is empty but for the database."""
+    make_nss_database(tmp_path / "nssdb", ())
+    place = "/etc/pki/nssdb" if database else "/etc/nowhere"
+    script = f'mount -t tmpfs tmpfs /etc && mkdir -p "$(dirname {place})" && cp -r "$1" {place} && shift && exec "$@"'
+    qemu = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
+    card = ["-device", "qemu-xhci", "-device", "usb-ccid", "-device", "ccid-card-emulated,backend=nss-emulated"]
+    done = subprocess.run(
+        ["unshare", "--mount", "--user", "--map-root-user", "sh", "-c", script, "sh", tmp_path / "nssdb", *qemu, *card],
+        input='{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n', check=False, capture_output=True, text=True,
+        timeout=30,
+    )  # fmt: skip
+    assert ("SHUTDOWN" in done.stdout) is database, done
+    assert ("failed to initialize vcard" in done.stderr) is not database, done

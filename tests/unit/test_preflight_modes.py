@@ -85,11 +85,19 @@ def test_what_the_host_lacks_is_an_error(nss: NssFacts, code: str) -> None:
     assert certificates(*THREE, host=host) == [("error", code)]
 
 
-def test_an_unreadable_database_says_how_to_mend_it() -> None:
-    nss = NssFacts(unreadable=("/etc/pki/nssdb/key4.db",), user="libvirt-qemu")
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("/etc/pki/nssdb/key4.db", "setfacl -R -m u:libvirt-qemu:rX /etc/pki/nssdb."),
+        ("/etc/pki/nssdb", "setfacl -R -m u:libvirt-qemu:rX /etc/pki/nssdb."),
+        ("/etc/pki", "setfacl -m u:libvirt-qemu:rX /etc/pki."),
+    ],
+)
+def test_an_unreadable_database_says_how_to_mend_it(path: str, command: str) -> None:
+    nss = NssFacts(unreadable=(path,), user="libvirt-qemu")
     (finding,) = findings(host=HostFacts("", nss=nss), mode="host")
-    assert "/etc/pki/nssdb/key4.db" in finding.message
-    assert "setfacl -m u:libvirt-qemu:rX" in finding.hint
+    assert path in finding.message
+    assert command in finding.hint
 
 
 def test_a_database_that_nobody_can_look_into_is_a_warning() -> None:

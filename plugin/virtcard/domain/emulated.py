@@ -75,7 +75,7 @@ def nss_findings(setup: ReaderSetup, nss: NssFacts) -> Iterator[Finding]:
         yield _error(
             "nss-database-unreadable",
             f"QEMU cannot read {nss.unreadable[0]}: it runs as {nss.user or 'you'}.",
-            f"Run setfacl -m u:{nss.user}:rX on it." if nss.user else "Mend its permissions.",
+            _mend(nss.unreadable[0], database.rstrip("/"), nss.user),
         )
     if not nss.asked:
         yield Finding(
@@ -84,6 +84,13 @@ def nss_findings(setup: ReaderSetup, nss: NssFacts) -> Iterator[Finding]:
             f"virtcard could not look into the NSS database {database}.",
             "Install certutil (Debian: libnss3-tools; Fedora: nss-tools), and let virtcardd's user read the database.",
         )
+
+
+def _mend(path: str, database: str, user: str) -> str:
+    if not user:
+        return "Mend its permissions."
+    inside = path == database or path.startswith(f"{database}/")
+    return f"Run setfacl -R -m u:{user}:rX {database}." if inside else f"Run setfacl -m u:{user}:rX {path}."
 
 
 def _is_nickname(name: str) -> bool:
