@@ -93,7 +93,7 @@ def test_objects_that_are_not_there_are_6a82(card: PivCard) -> None:
 
 def test_get_data_of_another_form_is_refused(card: PivCard) -> None:
     assert card.do(0xCB, 0x00, 0xFF, bytes.fromhex("5C035FC102")).sw == 0x6A86
-    for data in ("", "5C", "5C00", "5C035FC1", "53035FC102", "5C035FC1025C035FC102", "5C035FC10200"):
+    for data in ("", "5C", "5C00", "5C035FC1", "53035FC102", "5C035FC1025C035FC102", "5C035FC10200", "5C02007E"):
         assert card.do(0xCB, 0x3F, 0xFF, bytes.fromhex(data)).sw == 0x6A80
 
 

@@ -21,7 +21,6 @@ from virtcard.wire.malformed import Malformed
 from virtcard.wire.tlv import Tlv, build, parse
 
 PUBLIC_KEY: Final = 0x7F49
-CONTROL: Final = 0xAC
 _ALGORITHM: Final = 0x80
 PIN_POLICY: Final = 0xAA
 TOUCH_POLICY: Final = 0xAB

@@ -22,7 +22,6 @@ AID: Final = bytes.fromhex("A000000308000010000100")
 CCC: Final = 0x5FC107
 CHUID: Final = 0x5FC102
 FINGERPRINTS: Final = 0x5FC103
-SECURITY_OBJECT: Final = 0x5FC106
 FACIAL_IMAGE: Final = 0x5FC108
 PRINTED_INFORMATION: Final = 0x5FC109
 KEY_HISTORY: Final = 0x5FC10C
@@ -127,7 +126,7 @@ def put_data(session: Session, command: CommandApdu) -> ResponseApdu:
     first, rest = parse_first(command.data)
     if first.tag != TAG_LIST:
         return refuse(Sw.FUNCTION_NOT_SUPPORTED)  # discovery object and biometric group: ours never change
-    tag, content = int.from_bytes(first.value, "big"), _content(rest)
+    tag, content = _tag(first.value), _content(rest)
     if tag not in STANDARD and tag not in PROPRIETARY:
         return refuse(Sw.FILE_NOT_FOUND)
     if len(content) > OBJECT_MAX:
@@ -139,10 +138,16 @@ def put_data(session: Session, command: CommandApdu) -> ResponseApdu:
 def _named(untrusted: bytes) -> int:
     """The tag in a tag list of one."""
     match parse(untrusted):
-        case (Tlv(tag=0x5C, value=name),) if name:
-            return int.from_bytes(name, "big")
+        case (Tlv(tag=0x5C, value=name),):
+            return _tag(name)
         case _:
             raise Malformed("a tag list has one tag")
+
+
+def _tag(name: bytes) -> int:
+    if not name or not name[0]:
+        raise Malformed("this is no tag")
+    return int.from_bytes(name, "big")
 
 
 def _content(untrusted: bytes) -> bytes:
