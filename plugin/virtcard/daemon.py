@@ -20,6 +20,7 @@ from virtcard.bus.export import serve
 from virtcard.card.reader_source import ReaderSource
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
+from virtcard.card.soft.source import SoftSource, own_store
 from virtcard.domain.events import HypervisorEvent
 from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
@@ -56,7 +57,8 @@ class Daemon:
         self.settings = chosen
         registry = Registry()
         self.watcher = ReaderWatcher()
-        sources = Sources.installed({"reader": ReaderSource(self.watcher)})
+        cards = SoftSource(own_store(session=chosen.session))
+        sources = Sources.installed({"reader": ReaderSource(self.watcher), "card": cards})
         self.link = Link(
             chosen.uri.text,
             on_event=self._on_event,
