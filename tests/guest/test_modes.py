@@ -96,6 +96,13 @@ def test_three_certificates_of_an_nss_database_are_a_card_in_the_guest(host: Hos
             listed = guest.run("pkcs11-tool --list-objects --type cert", 60).check()
             assert listed.count("Certificate Object; type = X.509 cert") == len(NAMES)
             assert all(f"CN={name}" in listed for name in NAMES)
+            guest.put("/text", b"signed in QEMU")
+            sign = "pkcs11-tool --login --pin 00000000 --sign --mechanism SHA256-RSA-PKCS --id 0001"
+            guest.run(f"{sign} --input-file /text --output-file /signature", 60).check()
+            public_key = "pkcs11-tool --read-object --type cert --id 0001 --output-file /der"
+            verify = "openssl dgst -sha256 -verify /key -signature /signature /text"
+            extract = "openssl x509 -inform der -in /der -pubkey -noout > /key"
+            assert "Verified OK" in guest.run(f"{public_key} && {extract} && {verify}", 60).check()
             refused = host.virtcardd.run("insert", vm, READER)
             assert refused.returncode == 1
             assert "lives in QEMU (mode host-certificates)" in refused.stderr

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from helpers.domain_vectors import vector
-from helpers.door import FakeDoor, changed
+from helpers.door import FEDORA, FakeDoor, changed
 from virtcard.cli.run import run
 from virtcard.domain.model import parse_domain
 from virtcard.domain.setup import mode_of
+from virtcard.names import DOMAIN, domain_path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -69,6 +70,17 @@ def test_a_place_that_is_none_is_refused(place: str, capsys: Capture) -> None:
 def test_enable_says_who_brings_the_card_over_tcp(words: list[str], command: str, capsys: Capture) -> None:
     asked("--mode", "tcp", *words)
     assert command in capsys.readouterr().out
+
+
+def test_list_and_info_tell_a_mode_that_is_no_bridge(capsys: Capture) -> None:
+    door = FakeDoor()
+    door.world[domain_path(FEDORA)][DOMAIN] |= {"Reader": "present", "Foreign": "", "Mode": "tcp"}
+    run(["list"], door.choice())
+    printed = capsys.readouterr().out
+    assert "present (tcp)" in printed
+    assert "(bridge)" not in printed
+    run(["info", "fedora"], door.choice())
+    assert "Mode:                 tcp" in capsys.readouterr().out
 
 
 def injected(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

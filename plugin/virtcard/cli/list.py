@@ -28,7 +28,8 @@ def verb(choice: Choice, as_json: bool) -> None:
 
 
 def row(domain: Domain) -> tuple[str, ...]:
-    """One line; "-" means none, as in `virsh list`."""
+    """One line; "-" means none, as in `virsh list`. Whose card is not virtcardd's matter is told behind the reader."""
     number = "-" if domain["id"] is None else str(domain["id"])
-    reader = f"{domain['reader']} ({domain['foreign']})" if domain["foreign"] else domain["reader"]
+    elsewhere = domain["foreign"] or domain["mode"].replace("bridge", "")
+    reader = f"{domain['reader']} ({elsewhere})" if elsewhere else domain["reader"]
     return (number, domain["name"], domain["state"], reader, domain["card"] or "-")
