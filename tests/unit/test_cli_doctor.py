@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from helpers.door import FakeDoor
-from virtcard.cli.local.doctor import confinement, daemon, hypervisor, pcsc, sockets, verb, versions
+from virtcard.cli.local.doctor import confinement, daemon, hypervisor, installation, pcsc, sockets, verb, versions
 from virtcard.cli.local.doctor.check import Result, Situation, error, ok, warning
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.run import run
@@ -61,6 +61,38 @@ def test_no_daemon_is_an_error_that_says_how_to_start_it(machine: Path) -> None:
     outcome = daemon.check_daemon(Situation(_nobody("session"), "session", machine, {}))
     assert outcome.result is Result.ERROR
     assert outcome.hint == "Start it with 'systemctl --user start virtcardd'."
+
+
+# The installation.
+
+
+def _install(machine: Path) -> dict[str, Path]:
+    put(machine, "/etc/passwd", f"root:x:0:0::/root:/bin/sh\n{SYSTEM_USER}:x:995:995::/var/lib/virtcard:/bin/false\n")
+    return {name: put(machine, f"{places[-1]}/{name}") for name, places in installation.PLACES.items()}
+
+
+def test_a_whole_installation_is_ok(machine: Path) -> None:
+    _install(machine)
+    assert installation.check_installation(at(machine)).result is Result.OK
+
+
+@pytest.mark.parametrize("name", installation.PLACES)
+def test_a_missing_file_is_named_with_its_place(machine: Path, name: str) -> None:
+    _install(machine)[name].unlink()
+    outcome = installation.check_installation(at(machine))
+    assert outcome.result is Result.ERROR
+    assert outcome.message == f"The installation lacks {installation.PLACES[name][0]}/{name}."
+
+
+def test_a_missing_user_is_named(machine: Path) -> None:
+    _install(machine)
+    put(machine, "/etc/passwd", "root:x:0:0:virtcard:/root:/bin/sh\n")
+    message = installation.check_installation(at(machine)).message
+    assert message == "The installation lacks the user virtcard."
+
+
+def test_the_session_needs_no_installation(machine: Path) -> None:
+    assert installation.check_installation(at(machine, "session")).result is Result.OK
 
 
 # libvirt and QEMU.
@@ -272,7 +304,7 @@ def test_an_error_is_exit_code_1_and_the_other_checks_still_run(
 
 def test_the_checks_of_the_verb_all_run_here() -> None:
     outcomes = verb.examine(Situation(FakeDoor().choice(), "system"), verb.CHECKS)
-    assert len(outcomes) == 12
+    assert len(outcomes) == 13
     assert all(outcome.message for outcome in outcomes.values())
 
 

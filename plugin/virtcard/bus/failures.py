@@ -33,13 +33,14 @@ LEAKY: Final = frozenset({ErrorType.SERVICE_ERROR.value, ErrorType.INTERNAL_ERRO
 
 _FREEDESKTOP: Final = "org.freedesktop.DBus.Error."
 _START: Final = "Start it with 'systemctl start virtcardd' (or 'virtcardd --session' for your own machines)."
+_BUS_POLICY: Final = "Is org.virtcard1.conf in /usr/share/dbus-1/system.d? 'virtcard doctor' looks."
 _VERSIONS: Final = "Restart the daemon if virtcard was upgraded."
 
 _BUS_ERRORS: Final[dict[str, tuple[type[VirtcardError], str, str]]] = {
     "NoReply": (TimedOut, "The daemon did not answer in time.", "Look into its journal: journalctl -u virtcardd"),
     "Timeout": (TimedOut, "The daemon did not answer in time.", "Look into its journal: journalctl -u virtcardd"),
     "TimedOut": (TimedOut, "The daemon did not start in time.", "Look into its journal: journalctl -u virtcardd"),
-    "AccessDenied": (NotAuthorized, "The bus does not let this user do that.", "Is virtcard's bus policy installed?"),
+    "AccessDenied": (NotAuthorized, "The bus does not let this user do that.", _BUS_POLICY),
     "AuthFailed": (NotAuthorized, "The bus does not let this user do that.", ""),
     "InteractiveAuthorizationRequired": (NotAuthorized, "This needs a password, and nobody can be asked.", ""),
     "ServiceUnknown": (Disconnected, "virtcardd does not run.", _START),
