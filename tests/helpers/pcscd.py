@@ -70,7 +70,7 @@ class Pcscd:
         """Start it and return when it serves both readers."""
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
         for _ in range(10):
-            self.port = self.port if self.port and _free(self.port) else _free_pair()
+            self.port = self.port if self.port and _free(self.port) else free_pair()
             self._spawn()
             if self._ready():
                 return
@@ -137,7 +137,7 @@ def _options() -> str:
     return "--disable-polkit" if "--disable-polkit" in shown.stdout + shown.stderr else ""
 
 
-def _free_pair() -> int:
+def free_pair() -> int:
     """Two free ports in a row, below the range that the kernel hands out for outgoing connections."""
     while True:
         port = random.randrange(20_000, 32_000, 2)

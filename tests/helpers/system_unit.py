@@ -1,0 +1,78 @@
+"""virtcardd.service as systemd would start it, as far as that can be done without systemd.
+
+What is done: user, environment, umask, capabilities, limits, its directories, and ProtectSystem=strict,
+ProcSubset=pid, PrivateNetwork=yes. What is not: the filters of system calls and devices, and the options that hide
+what the interpreter of a test run may need (ProtectHome=yes, PrivateTmp=yes).
+"""
+
+from __future__ import annotations
+
+from configparser import RawConfigParser
+
+from helpers.bus import REPOSITORY
+from helpers.system_root import become
+
+UNIT = REPOSITORY / "contrib/systemd/virtcardd.service"
+
+_SANDBOX = """
+set -e
+writable="$1 $2" umask="$3"
+shift 3
+# Mounts of a new namespace are locked neither here nor in systemd: each is made read-only, but what the unit may write.
+for folder in $writable; do mount --bind "$folder" "$folder"; done
+awk '{print $5}' /proc/self/mountinfo | while read -r mount; do
+    case " $writable " in *" $mount "*) continue ;; esac
+    case "$mount" in /proc*|/sys*|/dev*) continue ;; esac
+    mount -o remount,bind,ro "$mount" 2>/dev/null || echo "cannot protect $mount" >&2
+done
+mount -t proc -o subset=pid proc /proc
+umask "$umask"
+exec "$@"
+"""
+
+
+def read_unit() -> dict[str, str]:
+    """The settings of [Service]; of one that is given twice, the last."""
+    parser = RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(UNIT)
+    return dict(parser["Service"])
+
+
+def make_directories(unit: dict[str, str]) -> str:
+    """The shell script that makes RuntimeDirectory= and StateDirectory=, as systemd does at every start."""
+    user = unit["User"]
+    return "\n".join(
+        f"install -d -o {user} -g {user} -m {unit[f'{kind}Mode']} {folder}"
+        for kind, folder in _directories(unit).items()
+    )
+
+
+def start_command(unit: dict[str, str], *arguments: str) -> list[str]:
+    """The words that start the daemon, in a system where its directories have been made."""
+    folders = _directories(unit)
+    user = unit["User"]
+    environment = {
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
+        "HOME": "/var/lib/virtcard",
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": "/usr/sbin/nologin",
+        "RUNTIME_DIRECTORY": folders["RuntimeDirectory"],
+        "STATE_DIRECTORY": folders["StateDirectory"],
+    }
+    return [
+        *("unshare", "--mount", "--net", "sh", "-c", _SANDBOX, "sh", *folders.values(), unit["UMask"]),
+        *become(user), "--no-new-privs", "--bounding-set=-all",
+        *("prlimit", f"--nofile={unit['LimitNOFILE']}", f"--core={unit['LimitCORE']}"),
+        *("env", "-i", *(f"{key}={value}" for key, value in environment.items())),
+        *unit["ExecStart"].split(), *arguments,
+    ]  # fmt: skip
+
+
+def _directories(unit: dict[str, str]) -> dict[str, str]:
+    return {
+        "RuntimeDirectory": f"/run/{unit['RuntimeDirectory']}",
+        "StateDirectory": f"/var/lib/{unit['StateDirectory']}",
+    }

@@ -1,0 +1,173 @@
+"""Who may do what on the system bus: the real polkit, with our actions, rules and bus policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from helpers.guest import Guest
+from helpers.system_host import SystemHost
+from helpers.waiting import wait_until
+from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, ACTION_STATUS, BUS_NAME, DOMAIN, domain_path
+
+READER = "reader:Virtual PCD 00 00"
+POLKIT_ACTIVATION = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
+ADMIN_RULES = "/etc/polkit-1/rules.d/10-admin.rules"
+
+
+PCSC_HEAD = (
+    "<!DOCTYPE policyconfig PUBLIC '-//freedesktop//DTD PolicyKit Policy Configuration 1.0//EN' "
+    "'http://www.freedesktop.org/standards/PolicyKit/1/policyconfig.dtd'><policyconfig>"
+)
+PCSC_ACTION = """
+<action id="{name}">
+  <description>Use a card</description><message>Authentication is required to use a card</message>
+  <defaults><allow_any>no</allow_any><allow_inactive>no</allow_inactive><allow_active>yes</allow_active></defaults>
+</action>
+"""
+CALL = """
+import sys
+from gi.repository import Gio, GLib
+path, interface, member, value = sys.argv[1:]
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM)
+try:
+    arguments = GLib.Variant.parse(None, value, None, None)
+    bus.call_sync("org.virtcard1", path, interface, member, arguments, None, 0, 5000, None)
+except GLib.Error as error:
+    print(Gio.DBusError.get_remote_error(error))
+"""
+
+
+def error_for_nobody(host: SystemHost, vm: str, member: str, arguments: str) -> str:
+    """The name of the error that a bare call of user nobody gets on the bus, "" for none."""
+    path = domain_path(UUID(host.virsh("domuuid", vm).strip()))
+    return host.root.check("/usr/bin/python3", "-c", CALL, path, DOMAIN, member, arguments, user="nobody").strip()
+
+
+@pytest.fixture
+def empty(host: SystemHost, vm: str, guest: Guest) -> Iterator[Guest]:
+    """The guest with an empty reader, before and after."""
+    yield guest
+    host.virtcard("eject", vm)
+    guest.wait_reader_state("empty")
+
+
+@pytest.fixture
+def rule(host: SystemHost, vm: str) -> Iterator[None]:
+    """An administrator lets user nobody put one card in one machine."""
+    condition = (
+        f'action.id == "{ACTION_INSERT}" && subject.user == "nobody" && '
+        f'action.lookup("domain") == "{vm}" && action.lookup("source") == "{READER}"'
+    )
+    text = f"polkit.addRule(function(action, subject) {{ if ({condition}) return polkit.Result.YES; }});\n"
+    host.root.check("tee", ADMIN_RULES, stdin=text)
+    yield
+    host.root.check("rm", ADMIN_RULES)
+
+
+@pytest.fixture
+def no_polkit(host: SystemHost) -> Iterator[None]:
+    """As if it was not installed."""
+    host.root.shell(f"mv {POLKIT_ACTIVATION} /run/activation")
+    host.reload_bus()
+    host.stop("polkit")
+    yield
+    host.root.shell(f"mv /run/activation {POLKIT_ACTIVATION}")
+    host.reload_bus()
+    host.start("polkit")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("list",), ("readers",), ("info", "job")],
+)
+def test_everybody_may_look(host: SystemHost, vm: str, words: tuple[str, ...]) -> None:
+    host.virtcard(*words, user="nobody")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("insert", "job", READER),
+        ("eject", "job"),
+        ("enable", "job"),
+        ("disable", "job"),
+        ("enable", "job", "--dry-run"),
+    ],
+)
+def test_nobody_may_change_anything(host: SystemHost, vm: str, guest: Guest, words: tuple[str, ...]) -> None:
+    done = host.run(*words, user="nobody")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "You are not authorized to do that" in done.stderr
+    assert guest.readers()[0].state == "empty"
+
+
+def test_the_refusal_has_its_name_on_the_bus(host: SystemHost, vm: str) -> None:
+    error = error_for_nobody(host, vm, "Insert", f"('{READER}', @a{{sv}} {{}})")
+    assert error == "org.virtcard1.Error.NotAuthorized"
+
+
+def test_everybody_may_check_a_machine(host: SystemHost, vm: str) -> None:
+    assert error_for_nobody(host, vm, "Check", "(@a{sv} {},)") == ""
+
+
+def test_a_rule_of_the_administrator_decides_by_machine_and_card(
+    host: SystemHost,
+    vm: str,
+    empty: Guest,
+    rule: None,
+) -> None:
+    """polkit takes details from the action's owner alone, who is the daemon's user."""
+    wait_until(lambda: host.run("insert", vm, READER, user="nobody").returncode == 0, 10, "polkit has read the rule")
+    empty.wait_reader_state("present")
+    assert host.run("insert", vm, "reader:Virtual PCD 00 01", user="nobody").returncode == 3
+
+
+def test_polkit_knows_every_action_and_whose_it_is(host: SystemHost) -> None:
+    shown = host.root.check("pkaction", "--verbose")
+    described = {part.split(":\n")[0]: part for part in shown.split("\n\n")}
+    for action in (ACTION_STATUS, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT):
+        assert "org.freedesktop.policykit.owner -> unix-user:virtcard" in described[action]
+
+
+@pytest.mark.parametrize(("user", "exit_code"), [("virtcard", 0), ("nobody", 1)])
+def test_the_rule_opens_libvirt_to_the_daemon_and_to_nobody_else(host: SystemHost, user: str, exit_code: int) -> None:
+    assert host.root.run("virsh", "-c", "qemu:///system", "list", user=user).returncode == exit_code
+
+
+@pytest.fixture
+def pcsc_actions(host: SystemHost) -> Iterator[tuple[str, ...]]:
+    """Debian's pcscd asks polkit from 13 on: for those who sit at the machine, and nobody else."""
+    names = ("org.debian.pcsc-lite.access_pcsc", "org.debian.pcsc-lite.access_card")
+    actions = "".join(PCSC_ACTION.format(name=name) for name in names)
+    file = "/usr/share/polkit-1/actions/org.debian.pcsc-lite.policy"
+    before = host.root.run("cat", file).stdout
+    host.root.check("tee", file, stdin=PCSC_HEAD + actions + "</policyconfig>\n")
+    yield names
+    host.root.check("tee" if before else "rm", file, stdin=before)
+
+
+def test_the_rule_opens_pcscd_to_the_daemon_and_to_nobody_else(host: SystemHost, pcsc_actions: tuple[str, ...]) -> None:
+    known = lambda: set(pcsc_actions) <= set(host.root.check("pkaction").split())  # noqa: E731
+    wait_until(known, 10, "polkit has read the actions")
+    for action in pcsc_actions:
+        ask = f"pkcheck --action-id {action} --process $$"
+        assert host.root.run("sh", "-c", ask, user="virtcard").returncode == 0
+        assert host.root.run("sh", "-c", ask, user="nobody").returncode == 1
+
+
+def test_without_polkit_only_root_may(host: SystemHost, vm: str, empty: Guest, no_polkit: None) -> None:
+    done = host.run("insert", vm, READER, user="nobody")
+    assert done.returncode == 3
+    assert "Only root may do that while polkit is not there." in done.stderr
+    host.virtcard("status", user="nobody")
+    host.virtcard("insert", vm, READER)
+    empty.wait_reader_state("present")
+
+
+def test_nobody_may_take_the_name_of_the_daemon(host: SystemHost) -> None:
+    words = ["call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName", "su"]
+    done = host.root.run("busctl", *words, BUS_NAME, "3", user="nobody")
+    assert "Access denied" in done.stderr

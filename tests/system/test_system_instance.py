@@ -1,0 +1,149 @@
+"""The main job as an administrator has it: qemu:///system, the system bus, and a daemon that is nobody special."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.guest import Guest
+from helpers.scripted_card import FCI, SELECT
+from helpers.system_host import SystemHost
+from helpers.waiting import wait_until
+
+READER = "reader:Virtual PCD 00 00"
+RECORD = "/run/virtcardd/insertions.json"
+CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+
+
+@pytest.fixture
+def inserted(host: SystemHost, vm: str, guest: Guest) -> Iterator[Guest]:
+    host.virtcard("insert", vm, READER)
+    guest.wait_reader_state("present")
+    yield guest
+    host.virtcard("eject", vm)
+    guest.wait_reader_state("empty")
+
+
+def uuid_of(host: SystemHost, vm: str) -> str:
+    return host.virsh("domuuid", vm).strip()
+
+
+def socket_of(host: SystemHost, vm: str) -> str:
+    return f"/run/virtcard/vm/{uuid_of(host, vm)}.sock"
+
+
+def bridge_error(host: SystemHost, vm: str) -> str:
+    (bridge,) = host.json("info", vm)["bridges"]
+    error: str = bridge["last_error"]
+    return error
+
+
+def test_the_guest_uses_the_card_that_root_inserted(inserted: Guest) -> None:
+    first, second = inserted.transmit(SELECT, b"\x00\xc0\x00\x00" + bytes([len(FCI)]))
+    assert first == bytes([0x61, len(FCI)])
+    assert second == FCI + b"\x90\x00"
+
+
+def test_the_daemon_is_its_own_user_without_groups_and_capabilities(host: SystemHost) -> None:
+    status = host.root.shell("cat /proc/$(pgrep -u virtcard -f virtcardd)/status")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    user = host.root.check("id", "-u", "virtcard").strip()
+    assert set(facts["Uid"].split()) == {user}
+    assert facts["Groups"].strip() == ""
+    assert {facts[key].strip("0\n") for key in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {""}
+    assert facts["NoNewPrivs"] == "1"
+
+
+def test_the_socket_that_libvirt_made_is_open_to_the_daemon_and_to_nobody_else(host: SystemHost, vm: str) -> None:
+    path = socket_of(host, vm)
+    assert host.root.check("stat", "--format=%U %G %a %F", path).strip() == "root virtcard 775 socket"
+    host.root.check("/usr/bin/python3", "-c", CONNECT, path, user="virtcard")
+    refused = host.root.run("/usr/bin/python3", "-c", CONNECT, path, user="nobody")
+    assert "PermissionError" in refused.stderr
+
+
+def test_the_daemon_knows_its_peer_by_the_pid_file_of_libvirt(host: SystemHost, vm: str, inserted: Guest) -> None:
+    """Another pid in the file, and the very same QEMU is a stranger."""
+    file = f"/run/libvirt/qemu/{vm}.pid"
+    pid = host.root.check("cat", file, user="virtcard")
+    host.root.shell(f"echo 1 >{file}")
+    host.restart_virtcardd()
+    wait_until(lambda: "is not its QEMU" in bridge_error(host, vm), 10, "the peer is refused")
+    assert inserted.readers()[0].state == "empty"
+    host.root.shell(f"echo {pid} >{file}")
+    inserted.wait_reader_state("present")
+    assert inserted.transmit(SELECT)[0][0] == 0x61
+
+
+def test_a_restart_by_systemd_puts_the_card_in_again(host: SystemHost, inserted: Guest) -> None:
+    assert host.stop("virtcardd") == 0
+    inserted.wait_reader_state("empty")
+    host.start_virtcardd()
+    inserted.wait_reader_state("present")
+    assert inserted.transmit(SELECT)[0][0] == 0x61
+
+
+def test_the_daemon_writes_its_record_and_nothing_else(host: SystemHost, vm: str, inserted: Guest) -> None:
+    ours = host.root.check("find", "/run", "/var", "/etc", "/tmp", "-user", "virtcard", "-type", "f").split()
+    assert ours == [RECORD]
+    assert json.loads(host.root.check("cat", RECORD)) == {uuid_of(host, vm): READER}
+    assert host.root.check("stat", "--format=%a", RECORD).strip() == "600"
+    assert inserted.readers()[0].state == "present"
+
+
+def test_without_its_runtime_directory_nothing_is_inserted_that_would_be_forgotten(
+    host: SystemHost, vm: str, guest: Guest
+) -> None:
+    host.root.shell("mv /run/virtcardd /run/away")
+    done = host.run("insert", vm, READER)
+    assert done.returncode == 1
+    assert "Cannot write /run/virtcardd/insertions.json" in done.stderr
+    assert guest.readers()[0].state == "empty"
+    host.root.shell("mv /run/away /run/virtcardd")
+
+
+def test_a_wish_in_the_metadata_gives_a_reader_but_no_card(host: SystemHost) -> None:
+    """Whoever may define a domain can write it, and clones copy it: it is no permission."""
+    wish = f'<vm card="{READER}"/>'
+    host.virsh("define", "/dev/stdin", stdin=SMALL)
+    try:
+        host.virsh("metadata", "wish", "--uri", NAMESPACE, "--key", "virtcard", "--config", "--set", wish)
+        wait_until(lambda: host.json("info", "wish")["enabled"], 10, "the domain has a reader")
+        host.virsh("start", "wish")
+        wait_until(lambda: host.json("info", "wish")["bridges"], 10, "the bridge runs")
+        shown = host.json("info", "wish")
+        assert (shown["wish"], shown["card"]) == (READER, "")
+        assert shown["last_error"].startswith(f"The metadata asks for {READER}; on the system bus")
+    finally:
+        host.virsh("destroy", "wish")
+        host.virsh("undefine", "wish")
+
+
+def test_disable_takes_the_reader_away_again(host: SystemHost) -> None:
+    host.virsh("define", "/dev/stdin", stdin=SMALL)
+    before = host.virsh("dumpxml", "--inactive", "wish")
+    try:
+        wait_until(lambda: host.run("info", "wish").returncode == 0, 5, "the domain is on the bus")
+        host.virtcard("enable", "wish")
+        assert "<smartcard" in host.virsh("dumpxml", "--inactive", "wish")
+        host.virtcard("disable", "wish")
+        assert host.virsh("dumpxml", "--inactive", "wish") == before
+    finally:
+        host.virsh("undefine", "wish")
+
+
+NAMESPACE = "https://virtcard.org/xmlns/domain/1"
+SMALL = """
+<domain type='qemu'>
+  <name>wish</name>
+  <memory unit='MiB'>32</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices>
+    <controller type='usb' model='qemu-xhci'/>
+    <video><model type='none'/></video>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
