@@ -33,7 +33,8 @@ class Sources:
         scheme, colon, rest = text.partition(":")
         if not colon or not scheme or not rest:
             raise InvalidArgument(
-                f"'{text}' is not a card source.", hint="Write reader:GLOB for the card in a host reader."
+                f"'{text}' is not a card source.",
+                hint="Write reader:GLOB for the card in a host reader, card:NAME for a software card.",
             )
         if scheme not in self._sources:
             known = ", ".join(f"{name}:" for name in self.schemes)
