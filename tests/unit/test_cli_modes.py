@@ -72,6 +72,10 @@ def test_enable_says_who_brings_the_card_over_tcp(words: list[str], command: str
     assert command in capsys.readouterr().out
 
 
+def test_tcp_without_a_place_is_left_to_preflight() -> None:
+    assert asked("--mode", "tcp") == {"mode": "tcp"}
+
+
 def test_list_and_info_tell_a_mode_that_is_no_bridge(capsys: Capture) -> None:
     door = FakeDoor()
     door.world[domain_path(FEDORA)][DOMAIN] |= {"Reader": "present", "Foreign": "", "Mode": "tcp"}

@@ -46,7 +46,7 @@ def said(
 
 def brought_by(setup: Mapping[str, Any]) -> str:
     """The sentence that says who brings the card in mode tcp, or ""."""
-    if setup.get("mode") != "tcp" or setup.get("tls"):
+    if setup.get("mode") != "tcp" or setup.get("tls") or "port" not in setup:
         return ""
     host = setup["address"]
     place = f"[{host}]:{setup['port']}" if ":" in host else f"{host}:{setup['port']}"
