@@ -25,6 +25,8 @@ PATIENCE = 20.0
 COMMAND_PATIENCE = 60.0
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 """What a service or root's shell starts with; nothing of the test run's own."""
+NEEDED = (Path(sys.base_prefix), Path(sys.prefix), REPOSITORY)
+"""Where virtcard is run from."""
 OVERLAYS = (Path("/etc"), Path("/usr"), Path("/var"), IMAGES)
 """IMAGES, since libvirt gives kernel and ramdisk of a domain to QEMU's user while it runs."""
 
@@ -170,5 +172,6 @@ def _group(user: str) -> str:
 
 def _way_to_virtcard() -> list[Path]:
     """Every folder on the way to the interpreter, the checkout and the guest: services must get there."""
-    ends = [Path(sys.base_prefix), Path(sys.prefix), REPOSITORY, IMAGES]
-    return list(dict.fromkeys(folder for end in ends for folder in (*reversed(end.parents), end) if folder.name))
+    return list(
+        dict.fromkeys(folder for end in (*NEEDED, IMAGES) for folder in (*reversed(end.parents), end) if folder.name)
+    )

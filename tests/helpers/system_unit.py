@@ -1,8 +1,8 @@
 """virtcardd.service as systemd would start it, as far as that can be done without systemd.
 
 What is done: user, environment, umask, capabilities, limits, its directories, and ProtectSystem=strict,
-ProcSubset=pid, PrivateNetwork=yes. What is not: the filters of system calls and devices, and the options that hide
-what the interpreter of a test run may need (ProtectHome=yes, PrivateTmp=yes).
+PrivateTmp=yes, ProcSubset=pid, PrivateNetwork=yes. What is not: the filters of system calls and devices, and
+ProtectHome=yes, since the interpreter of a test run may be there.
 """
 
 from __future__ import annotations
@@ -10,25 +10,32 @@ from __future__ import annotations
 from configparser import RawConfigParser
 
 from helpers.bus import REPOSITORY
-from helpers.system_root import become
+from helpers.system_root import NEEDED, become
 
 UNIT = REPOSITORY / "contrib/systemd/virtcardd.service"
 
 _SANDBOX = """
 set -e
-writable="$1 $2" umask="$3"
-shift 3
-# Mounts of a new namespace are locked neither here nor in systemd: each is made read-only, but what the unit may write.
+writable=" $1 $2 " umask="$3" needed="$4"
+shift 4
+mkdir -p /run/before
 for folder in $writable; do mount --bind "$folder" "$folder"; done
 awk '{print $5}' /proc/self/mountinfo | while read -r mount; do
-    case " $writable " in *" $mount "*) continue ;; esac
-    case "$mount" in /proc*|/sys*|/dev*) continue ;; esac
-    mount -o remount,bind,ro "$mount" 2>/dev/null || echo "cannot protect $mount" >&2
+    case "$writable" in *" $mount "*) continue ;; esac
+    case "$mount" in /proc* | /sys* | /dev*) continue ;; esac
+    mount -o remount,bind,ro "$mount"
 done
+mount --bind /tmp /run/before
+for folder in /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
+for folder in $needed; do
+    case "$folder" in /tmp/*) mkdir -p "$folder" && mount --bind "/run/before/${folder#/tmp/}" "$folder" ;; esac
+done
+umount /run/before
 mount -t proc -o subset=pid proc /proc
 umask "$umask"
 exec "$@"
 """
+"""Words: the two directories, the umask, folders that must be seen though they are in /tmp, and the command."""
 
 
 def read_unit() -> dict[str, str]:
@@ -62,8 +69,9 @@ def start_command(unit: dict[str, str], *arguments: str) -> list[str]:
         "RUNTIME_DIRECTORY": folders["RuntimeDirectory"],
         "STATE_DIRECTORY": folders["StateDirectory"],
     }
+    words = [*folders.values(), unit["UMask"], " ".join(map(str, NEEDED))]
     return [
-        *("unshare", "--mount", "--net", "sh", "-c", _SANDBOX, "sh", *folders.values(), unit["UMask"]),
+        *("unshare", "--mount", "--net", "sh", "-c", _SANDBOX, "sh", *words),
         *become(user), "--no-new-privs", "--bounding-set=-all",
         *("prlimit", f"--nofile={unit['LimitNOFILE']}", f"--core={unit['LimitCORE']}"),
         *("env", "-i", *(f"{key}={value}" for key, value in environment.items())),

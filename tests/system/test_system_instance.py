@@ -104,40 +104,85 @@ def test_without_its_runtime_directory_nothing_is_inserted_that_would_be_forgott
     host.root.shell("mv /run/away /run/virtcardd")
 
 
-def test_a_wish_in_the_metadata_gives_a_reader_but_no_card(host: SystemHost) -> None:
+@pytest.fixture
+def small(host: SystemHost) -> Iterator[str]:
+    """A VM without anything to boot, off; whatever a test made of it is gone afterwards."""
+    host.virsh("define", "/dev/stdin", stdin=SMALL)
+    wait_until(lambda: host.run("info", "small").returncode == 0, 5, "the domain is on the bus")
+    yield "small"
+    if host.virsh("domstate", "small").strip() != "shut off":
+        host.virsh("destroy", "small")
+    host.virsh("undefine", "small")
+
+
+def test_a_wish_in_the_metadata_gives_a_reader_but_no_card(host: SystemHost, small: str) -> None:
     """Whoever may define a domain can write it, and clones copy it: it is no permission."""
     wish = f'<vm card="{READER}"/>'
-    host.virsh("define", "/dev/stdin", stdin=SMALL)
-    try:
-        host.virsh("metadata", "wish", "--uri", NAMESPACE, "--key", "virtcard", "--config", "--set", wish)
-        wait_until(lambda: host.json("info", "wish")["enabled"], 10, "the domain has a reader")
-        host.virsh("start", "wish")
-        wait_until(lambda: host.json("info", "wish")["bridges"], 10, "the bridge runs")
-        shown = host.json("info", "wish")
-        assert (shown["wish"], shown["card"]) == (READER, "")
-        assert shown["last_error"].startswith(f"The metadata asks for {READER}; on the system bus")
-    finally:
-        host.virsh("destroy", "wish")
-        host.virsh("undefine", "wish")
+    host.virsh("metadata", small, "--uri", NAMESPACE, "--key", "virtcard", "--config", "--set", wish)
+    wait_until(lambda: host.json("info", small)["enabled"], 10, "the domain has a reader")
+    host.virsh("start", small)
+    wait_until(lambda: host.json("info", small)["bridges"], 10, "the bridge runs")
+    shown = host.json("info", small)
+    assert (shown["wish"], shown["card"]) == (READER, "")
+    assert shown["last_error"].startswith(f"The metadata asks for {READER}; on the system bus")
 
 
-def test_disable_takes_the_reader_away_again(host: SystemHost) -> None:
-    host.virsh("define", "/dev/stdin", stdin=SMALL)
-    before = host.virsh("dumpxml", "--inactive", "wish")
-    try:
-        wait_until(lambda: host.run("info", "wish").returncode == 0, 5, "the domain is on the bus")
-        host.virtcard("enable", "wish")
-        assert "<smartcard" in host.virsh("dumpxml", "--inactive", "wish")
-        host.virtcard("disable", "wish")
-        assert host.virsh("dumpxml", "--inactive", "wish") == before
-    finally:
-        host.virsh("undefine", "wish")
+def test_disable_takes_the_reader_away_again(host: SystemHost, small: str) -> None:
+    before = host.virsh("dumpxml", "--inactive", small)
+    host.virtcard("enable", small)
+    assert "<smartcard" in host.virsh("dumpxml", "--inactive", small)
+    host.virtcard("disable", small)
+    assert host.virsh("dumpxml", "--inactive", small) == before
+
+
+def test_the_socket_that_qemu_may_not_remove_is_replaced_at_the_next_start(host: SystemHost, small: str) -> None:
+    host.virtcard("enable", small)
+    path = socket_of(host, small)
+    for _ in range(2):
+        host.virsh("start", small)
+        wait_until(lambda: _bridge_state(host, small) == "empty", 10, "the bridge has reached QEMU")
+        host.virsh("destroy", small)
+        assert host.root.run("test", "-S", path).returncode == 0
+
+
+def _bridge_state(host: SystemHost, vm: str) -> str:
+    return "".join(bridge["state"] for bridge in host.json("info", vm)["bridges"])
+
+
+def test_enable_is_refused_while_the_socket_directory_is_missing(host: SystemHost, small: str) -> None:
+    host.root.shell("mv /run/virtcard /run/away")
+    done = host.run("enable", small)
+    host.root.shell("mv /run/away /run/virtcard")
+    assert done.returncode == 1
+    assert "/run/virtcard/vm" in done.stderr
+    assert "systemd-tmpfiles --create" in done.stderr
+
+
+CERTIFICATES = """
+mkdir -p /etc/pki/nssdb && cd /etc/pki/nssdb
+certutil -N -d sql:. --empty-password
+head -c 64 /dev/urandom >/run/noise
+for number in 1 2 3; do
+    certutil -S -d sql:. -n "certificate $number" -s "CN=$number" -x -t CT,CT,CT -m "$number" -z /run/noise 2>&1
+done
+chmod -R a+rX /etc/pki
+"""
+
+
+def test_certificates_in_the_hosts_database_are_checked_from_within_the_sandbox(host: SystemHost, small: str) -> None:
+    host.root.shell(CERTIFICATES)
+    three = [word for number in "123" for word in ("--certificate", f"certificate {number}")]
+    done = host.run("enable", small, "--mode", "host-certificates", *three)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = host.run("enable", small, "--mode", "host-certificates", *three[:-1], "certificate 4")
+    assert done.returncode == 1
+    assert "certificate 4" in done.stderr
 
 
 NAMESPACE = "https://virtcard.org/xmlns/domain/1"
 SMALL = """
 <domain type='qemu'>
-  <name>wish</name>
+  <name>small</name>
   <memory unit='MiB'>32</memory>
   <os><type arch='x86_64' machine='q35'>hvm</type></os>
   <devices>
