@@ -27,7 +27,7 @@ lint: deps
 	@echo "lint: clean"
 
 test: lint
-	@echo "test: unit, bridge, bus, PC/SC, libvirt and guest; a skipped test is a failure"
+	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest and system; a skipped test is a failure"
 	@$(PYTEST) -m "not soak"
 	@echo "test: all tests passed"
 
