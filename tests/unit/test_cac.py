@@ -84,10 +84,16 @@ def test_the_capability_container_names_every_certificate(card: CacCard) -> None
     for number in range(3):
         object_id = bytes((1, number))
         assert bytes.fromhex("A00000007904") + object_id + object_id + bytes(6) in urls
+    assert bytes.fromhex("A0000001160160103000000000000000") in urls
     assert all(len(url) == 16 for url in urls)
     assert [tag for tag, _ in fields if tag != 0xF3] == [
         *(0xF0, 0xF1, 0xF2, 0xF4, 0xF5, 0xF6, 0xF7, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE)
     ]
+
+
+def test_the_capability_container_names_the_applet_with_the_rules(card: CacCard) -> None:
+    card.select(CCC)
+    assert dict(card.fields())[0xF6] == b"\7" + ACA + bytes(9)
 
 
 def test_the_unique_identifier_is_the_cards_own(card: CacCard) -> None:
@@ -100,7 +106,8 @@ def test_properties_tell_the_size_of_the_key(card: CacCard, number: int, eighths
     card.select(pki(number))
     told = card.ask(0x56, 1).data
     assert told.startswith(bytes.fromhex("0105100206000040 01 01 51 11 41 02 01") + bytes((number,)))
-    assert told[-6:] == bytes.fromhex("4304") + told[-4:-3] + bytes((eighths, 1, 1))
+    sizes = b"".join((len(card.read(which)) + 2).to_bytes(2, "little") for which in (1, 2))
+    assert told[16:] == b"\x42\5\0" + sizes + bytes.fromhex("4304 06") + bytes((eighths, 1, 1))
 
 
 def test_properties_of_a_container_have_no_key(card: CacCard) -> None:
@@ -112,6 +119,13 @@ def test_properties_by_tag_list(card: CacCard) -> None:
     card.select(pki(0))
     assert card.ask(0x56, 2, data=b"\x40").data == bytes.fromhex("400101")
     assert (card.ask(0x56, 0).sw, card.ask(0x56, 0x40).sw) == (0x6A86, 0x6A86)
+
+
+def test_reading_over_the_end_gives_what_is_there(card: CacCard) -> None:
+    card.select(pki(0))
+    size = len(cac.certificates()[0]) + 3
+    answer = card.ask(0x52, (size - 5) >> 8, (size - 5) & 0xFF, b"\2\xf0")
+    assert answer.data == cac.certificates()[0][-4:] + b"\0"
 
 
 def test_reading_behind_the_end_is_a_wrong_offset(card: CacCard) -> None:

@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from helpers import nss
 from helpers.soft_cards import wanted
 from virtcard.card.soft import nss as database
+from virtcard.card.soft.cac import applets_of
 from virtcard.card.soft.make import certificates, create_from
 from virtcard.card.soft.model import CardType
 from virtcard.card.soft.nss import NICKNAMES, WrongPassword, create_nss, find_database, import_nss, read_certificate
 from virtcard.card.soft.nss_token import NssToken
 from virtcard.card.soft.store import Store
-from virtcard.errors import Failed, InvalidArgument, LocalError
+from virtcard.errors import Failed, InvalidArgument, LocalError, Unsupported
 
 
 def subjects(directory: Path) -> list[str]:
@@ -196,3 +197,14 @@ def test_a_database_without_a_password_makes_a_card_without_a_pin(tmp_path: Path
 def test_a_card_has_one_to_ten_certificates(nicknames: tuple[str, ...]) -> None:
     with pytest.raises(InvalidArgument, match="one to 10"):
         NssToken(nss.shared_database(), nicknames)
+
+
+def test_a_key_on_a_curve_is_told_before_a_guest_sees_it(tmp_path: Path) -> None:
+    subprocess.run(["certutil", "-N", "-d", f"sql:{tmp_path}", "--empty-password"], check=True)
+    (tmp_path / "noise").write_bytes(bytes(100))
+    made = ["certutil", "-S", "-d", f"sql:{tmp_path}", "-z", str(tmp_path / "noise"), "-x", "-t", ",,"]
+    subprocess.run([*made, "-s", "CN=Curve", "-n", "ec", "-k", "ec", "-q", "secp256r1"], check=True)
+    with pytest.raises(Failed, match="RSA keys only"):
+        NssToken(tmp_path, ("ec",)).key(0)
+    with pytest.raises(Unsupported, match="RSA keys only"):
+        applets_of(NssToken(tmp_path, ("ec",)))

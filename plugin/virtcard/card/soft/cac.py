@@ -12,7 +12,7 @@ from typing import Final
 from virtcard.card.soft import cac_objects, keys
 from virtcard.card.soft.cac_acr import ALWAYS, NEVER, PIN, AccessTables, AppletEntry
 from virtcard.card.soft.cac_commands import Ins, Named, properties, refuse, verify
-from virtcard.card.soft.cac_objects import CacObject
+from virtcard.card.soft.cac_objects import ACA, CacObject
 from virtcard.card.soft.cac_token import CacToken, StoredToken
 from virtcard.card.soft.iso7816 import Applet
 from virtcard.card.soft.pins import Pins
@@ -21,7 +21,6 @@ from virtcard.errors import InvalidArgument
 from virtcard.wire import tlv
 from virtcard.wire.apdu import CommandApdu, ResponseApdu, Sw
 
-ACA: Final = cac_objects.aid(0x0300)
 CARD_MANAGER: Final = bytes.fromhex("A0000000030000")
 PLUG_AND_PLAY: Final = bytes.fromhex("A0000003974349445F0100")
 """Windows asks it which driver the card wants (Microsoft, "Smart Card Discovery Process")."""
@@ -164,7 +163,10 @@ class Container(Named):
         return ResponseApdu()
 
     def _read(self, command: CommandApdu) -> ResponseApdu:
-        """READ BUFFER (GSC-IS 2.1, 5.3.4.1): which buffer and how many bytes in the data, the offset in P1 and P2."""
+        """READ BUFFER (GSC-IS 2.1, 5.3.4.1): which buffer and how many bytes in the data, the offset in P1 and P2.
+
+        Fewer come at the end of the buffer, as from libcacard: there are guests that read to a fixed size.
+        """
         if self._current is None:
             return refuse(Sw.CONDITIONS_NOT_SATISFIED)
         if len(command.data) != 2:
@@ -174,7 +176,7 @@ class Container(Named):
             return refuse(Sw.INCORRECT_DATA)
         buffer = self._current.t_buffer if which == _T_BUFFER else self._current.v_buffer
         offset = command.p1 << 8 | command.p2
-        if offset + count > len(buffer):
+        if offset > len(buffer):
             return refuse(Sw.INCORRECT_P1_P2)
         return ResponseApdu(buffer[offset : offset + count])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from virtcard.card.soft import cac_tlv
@@ -21,6 +22,14 @@ from virtcard.errors import InvalidArgument, Unsupported
 CAC_RID: Final = bytes.fromhex("A000000079")
 GSC_RID: Final = bytes.fromhex("A000000116")
 
+
+def aid(identifier: int, rid: bytes = CAC_RID) -> bytes:
+    """The name of the applet with that object."""
+    return rid + identifier.to_bytes(2, "big")
+
+
+ACA: Final = aid(0x0300)
+"""The Access Control Applet."""
 CCC: Final = 0xDB00
 GENERAL: Final = (0x0200, 0x0201, 0x02FB, 0x02FE, 0x02FD, 0x1201, 0x1202)
 """Containers of the CAC data model about a person, whom a software card does not know: they are empty."""
@@ -29,15 +38,20 @@ BARE: Final = (0x02F0, 0x02F1, 0x02F2)
 ACCESS_CONTROL_FILES: Final = 0x3000
 ACCESS_CONTROL_OBJECTS: Final = (0x3000, 0x6010, 0x6030, 0x9000)
 
-_SIMPLE_TLV: Final = 0x01
-"""Type of tag supported (GSC-IS 2.1, table 5-3)."""
-_RSA: Final = 0x04
-"""Algorithm identifier of raw RSA in the PKI properties."""
+_SIMPLE_TLV: Final = 0x00
+"""Type of tag supported; OpenSC's driver calls any other a file of another kind."""
+_RSA: Final = 0x06
+"""Algorithm identifier in the PKI properties, as libcacard tells it."""
 _GENERAL_TYPE: Final = 0x01
 _PKI_TYPE: Final = 0x04
 """Card application types in a CardURL (GSC-IS 2.1, 8.3)."""
 _CARD_ID_BYTES: Final = 10
 _VERSION: Final = b"\x21"
+"""GSC-IS 2.1."""
+_DATA_MODEL: Final = b"\x10"
+"""The DoD's (GSC-IS 2.1, appendix C)."""
+_RULES_BYTES: Final = 17
+"""Of the name of the applet that keeps the access rules, with its length in front."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,9 @@ def certificate_object(number: int, certificate: bytes, *, has_key: bool) -> Cac
 def rsa_bits(certificate: bytes) -> int:
     """The size of a certificate's RSA key."""
     try:
-        public = x509.load_der_x509_certificate(certificate).public_key()
+        public: object = x509.load_der_x509_certificate(certificate).public_key()
+    except UnsupportedAlgorithm:
+        public = None
     except ValueError:
         raise InvalidArgument("This is not a certificate.") from None
     if not isinstance(public, RSAPublicKey):
@@ -92,10 +108,13 @@ def capability_object(identity: bytes, certificates: Mapping[int, bytes]) -> Cac
     """The Card Capability Container (GSC-IS 2.1, chapter 8): who the card is, and a CardURL for each object."""
     cards = [card_url(_PKI_TYPE, FIRST_OBJECT + number) for number in certificates]
     cards += [card_url(_GENERAL_TYPE, identifier) for identifier in GENERAL]
+    cards += [card_url(_GENERAL_TYPE, number, ACCESS_CONTROL_FILES, GSC_RID) for number in ACCESS_CONTROL_OBJECTS]
     fields: list[Field] = [(0xF0, unique_identifier(identity)), (0xF1, _VERSION), (0xF2, _VERSION)]
     fields += [(0xF3, url) for url in cards]
-    fields += [(0xF4, b"\0"), (0xF5, b"\x10"), (0xF6, b""), (0xF7, b""), (0xFA, b""), (0xFB, b""), (0xFC, b"")]
-    return CacObject(CCC, (*fields, (0xFD, b""), (0xFE, b"")))
+    rules = (bytes((len(ACA),)) + ACA).ljust(_RULES_BYTES, b"\0")
+    fields += [(0xF4, b"\0"), (0xF5, _DATA_MODEL), (0xF6, rules)]
+    fields += [(tag, b"") for tag in (0xF7, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE)]
+    return CacObject(CCC, tuple(fields))
 
 
 def unique_identifier(identity: bytes) -> bytes:
@@ -103,12 +122,7 @@ def unique_identifier(identity: bytes) -> bytes:
     return GSC_RID + b"\0\2" + identity[:_CARD_ID_BYTES]
 
 
-def card_url(kind: int, identifier: int) -> bytes:
-    """Where an object is: RID, type, object, applet, and no further access rules."""
-    object_id = identifier.to_bytes(2, "big")
-    return CAC_RID + bytes((kind,)) + object_id + object_id + bytes(6)
-
-
-def aid(identifier: int, rid: bytes = CAC_RID) -> bytes:
-    """The name of the applet with that object."""
-    return rid + identifier.to_bytes(2, "big")
+def card_url(kind: int, identifier: int, applet: int | None = None, rid: bytes = CAC_RID) -> bytes:
+    """Where an object is: RID, type, object, applet (of the same number unless given), and no further access rules."""
+    numbers = (identifier, identifier if applet is None else applet)
+    return rid + bytes((kind,)) + b"".join(number.to_bytes(2, "big") for number in numbers) + bytes(6)

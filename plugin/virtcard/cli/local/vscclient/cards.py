@@ -15,7 +15,7 @@ from virtcard.card.soft.cac import applets_of
 from virtcard.card.soft.iso7816 import ATR, SoftCard
 from virtcard.card.soft.nss import find_database
 from virtcard.card.soft.nss_token import NssToken
-from virtcard.card.soft.remade import RemadeCard
+from virtcard.card.soft.stored import StoredCard
 from virtcard.cli.local.vscclient.arguments import Arguments
 from virtcard.cli.screen import warn
 from virtcard.errors import NoSuchReader
@@ -58,7 +58,7 @@ def _soft_cards(wanted: Arguments) -> tuple[NamedCard, ...]:
 
 def _soft_named(name: str, token: NssToken) -> NamedCard:
     soft_card(token)  # what cannot be a card is told now, and not when a guest looks for it
-    return NamedCard(name, partial(RemadeCard, partial(soft_card, token)))
+    return NamedCard(name, lambda: StoredCard(soft_card(token), partial(soft_card, token)))
 
 
 def soft_card(token: NssToken) -> Card:
