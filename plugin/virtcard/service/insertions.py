@@ -63,11 +63,13 @@ class Insertions:
                 os.fsync(file.fileno())
             partial.replace(self._path)
         except OSError as error:
-            raise Failed(
-                f"Cannot write {self._path}: {error.strerror}.",
-                hint="Make room or mend the permissions, and try again.",
-            ) from error
+            raise Failed(f"Cannot write {self._path}: {error.strerror}.", hint=self._mend()) from error
         self._sources = sources
+
+    def _mend(self) -> str:
+        if self._path.parent.is_dir():
+            return "Make room or mend the permissions, and try again."
+        return "Start virtcardd again: 'systemctl restart virtcardd' makes the directory."
 
 
 def _read(path: Path) -> dict[str, str]:
