@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from helpers.bus import REPOSITORY
 from helpers.guest import Guest
 from helpers.scripted_card import FCI, SELECT
 from helpers.system_host import SystemHost
@@ -100,8 +102,42 @@ def test_without_its_runtime_directory_nothing_is_inserted_that_would_be_forgott
     done = host.run("insert", vm, READER)
     assert done.returncode == 1
     assert "Cannot write /run/virtcardd/insertions.json" in done.stderr
+    assert "systemctl restart virtcardd" in done.stderr
     assert guest.readers()[0].state == "empty"
     host.root.shell("mv /run/away /run/virtcardd")
+
+
+MAKE_CARD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from helpers.soft_cards import empty_card
+from virtcard.card.soft.source import own_store
+empty_card(own_store(session=False), "work")
+"""
+SELECT_PIV = bytes.fromhex("00a404000ba000000308000010000100")
+"""SP 800-73-4 part 1, 2.2."""
+VERIFY_PIN = bytes.fromhex("0020008008") + b"123456\xff\xff"
+
+
+@pytest.fixture
+def software_card(host: SystemHost) -> Iterator[str]:
+    """A PIV card that root made for the daemon, in the daemon's own state directory."""
+    host.root.check(sys.executable, "-c", MAKE_CARD, str(REPOSITORY / "tests"))
+    yield "card:work"
+    host.root.check("rm", "-r", "/var/lib/virtcard/cards")
+
+
+def test_a_software_card_that_root_made_is_the_daemons(
+    host: SystemHost, vm: str, guest: Guest, software_card: str
+) -> None:
+    host.virtcard("insert", vm, software_card)
+    guest.wait_reader_state("present")
+    selected, verified = guest.transmit(SELECT_PIV, VERIFY_PIN)
+    assert selected[-2:] == b"\x90\x00" or selected[-2] == 0x61
+    assert verified == b"\x90\x00"
+    host.virtcard("eject", vm)
+    guest.wait_reader_state("empty")
+    assert host.root.check("find", "/var/lib/virtcard", "-not", "-user", "virtcard") == ""
 
 
 @pytest.fixture

@@ -107,6 +107,10 @@ def test_the_socket_directory_is_never_a_runtime_directory() -> None:
     assert "RuntimeDirectory" not in read(USER_SERVICE)["Service"]
 
 
+def test_what_was_inserted_survives_a_restart_and_is_forgotten_at_a_stop() -> None:
+    assert read(SERVICE)["Service"]["RuntimeDirectoryPreserve"] == "restart"
+
+
 def test_there_is_room_for_a_thousand_bridges() -> None:
     service = read(SERVICE)["Service"]
     assert int(service["LimitNOFILE"]) >= 8 * 1000
