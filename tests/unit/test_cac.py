@@ -1,4 +1,4 @@
-"""The CAC card, command by command. Section numbers are those of GSC-IS 2.1 (NIST IR 6887, 2003)."""
+"""The CAC card, command by command (GSC-IS 2.1, NIST IR 6887, 2003)."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_signing_has_two_parameters_and_needs_a_key(card: CacCard) -> None:
     assert card.ask(0x42, 1, 0, bytes(256)).sw == 0x6A86
 
 
-# The tables of the access control applet (5.3.3.5).
+# The tables of the access control applet.
 
 
 @pytest.mark.parametrize(("p1", "tag"), [(0x00, 0xA1), (0x10, 0x81), (0x20, 0x91), (0x21, 0x94)])

@@ -57,6 +57,18 @@ def test_a_subject_without_a_name_is_refused(tmp_path: Path) -> None:
         create_nss(tmp_path / "card", "O=Example", b"secret")
 
 
+def test_a_password_of_two_lines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="one line"):
+        create_nss(tmp_path / "card", "CN=John Doe", b"one\ntwo")
+
+
+def test_what_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Failed):
+        create_nss(tmp_path / "card", "CN=John Doe", b"secret")
+    assert not (tmp_path / "card").exists()
+
+
 # Import.
 
 

@@ -76,7 +76,7 @@ def _entry(number: int, container: Container) -> AppletEntry:
 class Login:
     """The card's own login. No name selects it, so that a change of applets does not end it: only a reset does.
 
-    Guests log in at one applet and sign in another (GSC-IS 2.1, 5.3.4.3: the PIN is global).
+    Guests log in at one applet and sign in another (the PIN is the whole card's).
     """
 
     def __init__(self, token: CacToken) -> None:
@@ -163,7 +163,7 @@ class Container(Named):
         return ResponseApdu()
 
     def _read(self, command: CommandApdu) -> ResponseApdu:
-        """READ BUFFER (GSC-IS 2.1, 5.3.4.1): which buffer and how many bytes in the data, the offset in P1 and P2.
+        """READ BUFFER: which buffer and how many bytes in the data, the offset in P1 and P2.
 
         Fewer come at the end of the buffer, as from libcacard: there are guests that read to a fixed size.
         """
@@ -181,7 +181,7 @@ class Container(Named):
         return ResponseApdu(buffer[offset : offset + count])
 
     def _sign(self, command: CommandApdu) -> ResponseApdu:
-        """SIGN/DECRYPT (GSC-IS 2.1, 5.3.5.3): a raw RSA block, in one part or several; signing takes it padded."""
+        """SIGN/DECRYPT: a raw RSA block, in one part or several; signing takes it padded."""
         begun, self._block = self._block, b""
         shown = self._current
         if shown is None or shown.key is None:

@@ -101,7 +101,7 @@ _TABLES: Final[dict[int, tuple[int | None, Callable[[AccessTables, bytes], bytes
     0x20: (0, AccessTables._providers),
     0x21: (0, AccessTables._services),
 }
-"""P1 -> bytes of data (None for any number) and the table (GSC-IS 2.1, table 5-14)."""
+"""P1 -> bytes of data (None for any number) and the table."""
 
 
 def _rule(number: int) -> bytes:

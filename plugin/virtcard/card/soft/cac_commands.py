@@ -16,7 +16,7 @@ _PAD: Final = b"\xff"
 
 
 class Ins(IntEnum):
-    """The instructions of GSC-IS 2.1's virtual machine cards, table 5-1."""
+    """The instructions of GSC-IS 2.1's virtual machine cards, chapter 5.3."""
 
     VERIFY = 0x20
     SIGN_DECRYPT = 0x42

@@ -1,7 +1,7 @@
 """The objects of a CAC card: certificates, the Card Capability Container, and containers that are there but empty.
 
-GSC-IS 2.1 (NIST IR 6887, 2003): table 5-3 (properties), appendix C (the CAC data model). The identifiers are those
-that OpenSC and coolkey look for, and that libcacard shows.
+GSC-IS 2.1 (NIST IR 6887, 2003) and the data model of the CAC. The identifiers are those that OpenSC and coolkey look
+for, and that libcacard shows.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ ACCESS_CONTROL_FILES: Final = 0x3000
 ACCESS_CONTROL_OBJECTS: Final = (0x3000, 0x6010, 0x6030, 0x9000)
 
 _SIMPLE_TLV: Final = 0x00
-"""Type of tag supported; OpenSC's driver calls any other a file of another kind."""
+"""Type of tag supported, as libcacard tells it."""
 _RSA: Final = 0x06
 """Algorithm identifier in the PKI properties, as libcacard tells it."""
 _GENERAL_TYPE: Final = 0x01
 _PKI_TYPE: Final = 0x04
-"""Card application types in a CardURL (GSC-IS 2.1, 8.3)."""
+"""Card application types in a CardURL (GSC-IS 2.1)."""
 _CARD_ID_BYTES: Final = 10
 _VERSION: Final = b"\x21"
 """GSC-IS 2.1."""
 _DATA_MODEL: Final = b"\x10"
-"""The DoD's (GSC-IS 2.1, appendix C)."""
+"""The one that libcacard names."""
 _RULES_BYTES: Final = 17
 """Of the name of the applet that keeps the access rules, with its length in front."""
 
@@ -105,7 +105,7 @@ def rsa_bits(certificate: bytes) -> int:
 
 
 def capability_object(identity: bytes, certificates: Mapping[int, bytes]) -> CacObject:
-    """The Card Capability Container (GSC-IS 2.1, chapter 8): who the card is, and a CardURL for each object."""
+    """The Card Capability Container (GSC-IS 2.1): who the card is, and a CardURL for each object."""
     cards = [card_url(_PKI_TYPE, FIRST_OBJECT + number) for number in certificates]
     cards += [card_url(_GENERAL_TYPE, identifier) for identifier in GENERAL]
     cards += [card_url(_GENERAL_TYPE, number, ACCESS_CONTROL_FILES, GSC_RID) for number in ACCESS_CONTROL_OBJECTS]

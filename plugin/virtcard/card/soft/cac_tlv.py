@@ -1,4 +1,4 @@
-"""Simple-TLV and the two buffers of a CAC object (GSC-IS 2.1, chapters 6.3 and 8.4).
+"""Simple-TLV and the two buffers of a CAC object (GSC-IS 2.1).
 
 An object is a row of values with one-byte tags. A card keeps it as two buffers, each with its length in front (two
 bytes, little-endian): the T-buffer has tags and lengths, the V-buffer the values.

@@ -76,10 +76,8 @@ def read_certificate(directory: Path, nickname: str) -> bytes:
 
 def read_materials(directory: Path, nicknames: Sequence[str], password: bytes) -> tuple[Material, ...]:
     """Certificates with their keys. WrongPassword, or Failed for one that is not there or has no key."""
-    if b"\n" in password or b"\r" in password or b"\0" in password:
-        raise WrongPassword(
-            _LOCKED_SENTENCE.format(directory)
-        )  # NSS takes the first line of a password file, and nobody can have set such a one
+    if not _fits(password):
+        raise WrongPassword(_LOCKED_SENTENCE.format(directory))
     with _private() as folder:
         _put(folder / PASSWORD, password + b"\n")
         copied = _copied(directory, folder)
@@ -112,15 +110,34 @@ def create_nss(directory: Path, subject: str, password: bytes) -> None:
     name = parse_subject(subject)
     if not name.get_attributes_for_oid(NameOID.COMMON_NAME):
         raise InvalidArgument("The subject has no common name.", hint="Write for example CN=John Doe.")
-    if (directory / "cert9.db").exists():
+    if not _fits(password):
+        raise InvalidArgument("A password of an NSS database is one line.")
+    if any((directory / file).exists() for file in FILES):
         raise Failed(f"There is an NSS database in {directory} already.", hint="Choose another directory.")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _private() as folder:
+        made = folder / "made"
+        made.mkdir()
         _put(folder / PASSWORD, password + b"\n")
         for words in _creation(name, folder):
-            done = _run("certutil", words[0], "-d", f"sql:{directory}", "-f", str(folder / PASSWORD), *words[1:])
+            done = _run("certutil", words[0], "-d", f"sql:{made}", "-f", str(folder / PASSWORD), *words[1:])
             if done.returncode:
-                raise Failed(f"certutil could not make the NSS database in {directory}.")
+                raise Failed("certutil could not make an NSS database.", hint="Look at the subject's spelling.")
+        _place(made, directory)
+
+
+def _fits(password: bytes) -> bool:
+    """NSS takes the first line of a password file, so nobody can have set any other password by one."""
+    return not any(end in password for end in (b"\n", b"\r", b"\0"))
+
+
+def _place(made: Path, directory: Path) -> None:
+    """Only a whole database comes to its place."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in made.iterdir():
+            _put(directory / file.name, file.read_bytes())
+    except OSError as error:
+        raise Failed(f"Cannot write the NSS database to {directory}: {error.strerror}.") from error
 
 
 def _creation(name: x509.Name, folder: Path) -> Iterator[tuple[str, ...]]:

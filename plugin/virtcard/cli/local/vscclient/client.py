@@ -6,11 +6,12 @@ Everything arrives in one queue (lines, statuses, signals), so that one thread d
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import FrameType
@@ -26,6 +27,9 @@ from virtcard.limits import ACK_PATIENCE, EJECT_PATIENCE
 COMMANDS: Final = "Commands: insert, remove, select N, list, debug [N], exit."
 NOT_CONNECTED: Final = 5
 _LEAVE_PATIENCE: Final = EJECT_PATIENCE + 2 * ACK_PATIENCE
+_STDIN: Final = 0
+_CHUNK: Final = 4096
+"""Bytes; a line has not so many."""
 _SIGNALLED: Final = 128
 """Added to the number of a signal, as a shell reports it."""
 _REACHED: Final = frozenset({BridgeState.EMPTY, BridgeState.INSERTING, BridgeState.INSERTED})
@@ -131,9 +135,16 @@ def _endpoint(wanted: Arguments) -> Endpoint:
 
 
 def _read_lines(events: SimpleQueue[str | BridgeStatus | Signalled]) -> None:
-    """The end of standard input ends nothing: the command may have been started without one."""
-    for line in sys.stdin:
-        events.put(line)
+    """The end of standard input ends nothing: the command may have been started without one.
+
+    Not through `sys.stdin`, whose lock a thread that waits in it would hold when Python ends.
+    """
+    rest = b""
+    with suppress(OSError):
+        while chunk := os.read(_STDIN, _CHUNK):
+            *lines, rest = (rest + chunk)[-_CHUNK:].split(b"\n")
+            for line in lines:
+                events.put(line.decode(errors="replace"))
 
 
 def _set_level(debug: int) -> None:
