@@ -41,9 +41,13 @@ EMULATED_CARD_MAX: Final = 198
 """Bytes of database and certificate names with the words around them; one more and QEMU aborts at the start: the rest
 of its 200-byte buffer is cut off, and libcacard runs over the end that it misses (ccid-card-emulated.c)."""
 
-INSERT_GAP: Final = 0.45
-"""Seconds between CardRemove and the next ATR, or the guest misses the change. An idle guest sees it after 10 ms, but
-pcscd looks nowhere for 400 ms (PCSCLITE_STATUS_POLL_RATE) after the last program lets go of a card."""
+INSERT_GAP: Final = 0.2
+"""Seconds between the ReaderRemove of a greeting and the first ATR. An idle guest sees a change after 10 ms; one that
+misses it here goes on with the card that it had."""
+
+CHANGE_GAP: Final = 1.0
+"""Seconds between a CardRemove and the next ATR, or the guest takes the next card for the last one. After a command
+that failed, Linux guests were seen to notice after 330 to 350 ms, and later on a busy host."""
 
 EJECT_QUIET: Final = 0.1
 """Seconds without an APDU before a CardRemove is safe; else UHCI guests hang."""

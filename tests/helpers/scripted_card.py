@@ -98,6 +98,8 @@ class ScriptedCard:
         return data[:256] + self._more()
 
     def _fetch(self, size: int) -> bytes:
+        if not self._pending:
+            return b"\x69\x85"
         data, self._pending = self._pending[:size], self._pending[size:]
         return data + (self._more() if self._pending else OK)
 

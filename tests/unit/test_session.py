@@ -88,9 +88,9 @@ def test_the_reader_is_cleared_when_the_guest_never_ceases_to_ask() -> None:
     assert kinds(session.expired(Timer.EJECT)) == [MessageType.READER_REMOVE]
 
 
-def test_the_gap_is_longer_than_a_pcscd_looks_away() -> None:
-    # PCSCLITE_STATUS_POLL_RATE; measured: 330 to 350 ms from CardRemove until the guest of a failed command sees it.
-    assert limits.INSERT_GAP > 0.4
+def test_the_gap_of_a_change_is_longer_than_a_guest_was_seen_to_look_away() -> None:
+    # Measured: 330 to 350 ms from CardRemove until the guest of a failed command sees it, on an idle host.
+    assert limits.CHANGE_GAP > 2 * 0.35
 
 
 def test_one_init_is_enough() -> None:

@@ -36,7 +36,7 @@ from virtcard.wire.vscard import Message, MessageType
 
 QUIET = StartTimer(Timer.QUIET, limits.EJECT_QUIET)
 PATIENCE = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
-GAP = StartTimer(Timer.GAP, limits.INSERT_GAP)
+GAP = StartTimer(Timer.GAP, limits.CHANGE_GAP)
 
 
 def test_a_card_without_work_waits_for_quiet_too() -> None:

@@ -30,7 +30,8 @@ from virtcard.wire.vscard import FIRST_READER_ID, UNDEFINED_READER_ID, Init, Mes
 
 QUIET: Final = StartTimer(Timer.QUIET, limits.EJECT_QUIET)
 _ACK: Final = StartTimer(Timer.ACK, limits.ACK_PATIENCE)
-_GAP: Final = StartTimer(Timer.GAP, limits.INSERT_GAP)
+_INSERT_GAP: Final = StartTimer(Timer.GAP, limits.INSERT_GAP)
+_CHANGE_GAP: Final = StartTimer(Timer.GAP, limits.CHANGE_GAP)
 _EJECT: Final = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
 
 
@@ -77,9 +78,9 @@ class Control:
         identity = self.reader_id if reader_id is None else reader_id
         return [Send(encode(kind, payload, identity)), _ACK]
 
-    def _start_gap(self) -> Effect:
+    def _start(self, gap: StartTimer) -> Effect:
         self._in_gap = True
-        return _GAP
+        return gap
 
     def _greet(self, _before: SessionState) -> list[Effect]:
         return self._control(MessageType.INIT, Init().encode(), UNDEFINED_READER_ID)
@@ -98,12 +99,12 @@ class Control:
         return self._control(MessageType.READER_REMOVE)
 
     def _add_reader(self, _before: SessionState) -> list[Effect]:
-        return [self._start_gap(), *self._control(MessageType.READER_ADD, reader_id=UNDEFINED_READER_ID)]
+        return [self._start(_INSERT_GAP), *self._control(MessageType.READER_ADD, reader_id=UNDEFINED_READER_ID)]
 
     def _empty(self, before: SessionState) -> list[Effect]:
         effects = list(_NEWS_OF_EMPTY.get(before, (Ejected(),)))
         if before is SessionState.REMOVING:
-            effects.append(self._start_gap())
+            effects.append(self._start(_CHANGE_GAP))
         return effects + self.step(Event.CLOSE) if self.closing else effects
 
     def _wait(self, _before: SessionState) -> list[Effect]:
