@@ -25,6 +25,7 @@ awk '{print $5}' /proc/self/mountinfo | while read -r mount; do
     case "$mount" in /proc* | /sys* | /dev*) continue ;; esac
     mount -o remount,bind,ro "$mount"
 done
+# Behind the protection, which cannot see what is covered by these.
 mount --bind /tmp /run/before
 for folder in /tmp /var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
 for folder in $needed; do

@@ -13,6 +13,7 @@ from helpers.guest import Guest
 from helpers.scripted_card import FCI, SELECT
 from helpers.system_host import SystemHost
 from helpers.waiting import wait_until
+from virtcard.names import BUS_NAME
 
 READER = "reader:Virtual PCD 00 00"
 RECORD = "/run/virtcardd/insertions.json"
@@ -49,7 +50,10 @@ def test_the_guest_uses_the_card_that_root_inserted(inserted: Guest) -> None:
 
 
 def test_the_daemon_is_its_own_user_without_groups_and_capabilities(host: SystemHost) -> None:
-    status = host.root.shell("cat /proc/$(pgrep -u virtcard -f virtcardd)/status")
+    bus = "org.freedesktop.DBus"
+    words = ["call", bus, "/org/freedesktop/DBus", bus, "GetConnectionUnixProcessID", "s", BUS_NAME]
+    pid = host.root.check("busctl", *words).split()[1]
+    status = host.root.check("cat", f"/proc/{pid}/status")
     facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     user = host.root.check("id", "-u", "virtcard").strip()
     assert set(facts["Uid"].split()) == {user}
