@@ -28,7 +28,7 @@ lint: deps
 
 test: lint
 	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest and system; a skipped test is a failure"
-	@$(PYTEST) -m "not soak"
+	@$(PYTEST) -n 4 --dist loadfile -m "not soak"
 	@echo "test: all tests passed"
 
 soak: deps
