@@ -188,9 +188,9 @@ def test_peer_that_reads_again_gets_every_answer(make_peer: MakePeer, make_bridg
     card = FakeCard(default=lambda command: command[2:4] + b"\x55" * 253 + b"\x90\x00")
     watched.bridge.insert(card)
     watched.wait(BridgeState.INSERTED)
-    peer.reading.clear()
     peer.send_apdu(b"\x80\x10\xff\xff")
     assert peer.answer()
+    peer.reading.clear()
     for number in range(1000):
         peer.send(7, 0, b"\x80\x10" + number.to_bytes(2, "big"))
         _wait_for_commands(card, number + 2, watched)

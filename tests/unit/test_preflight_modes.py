@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -221,10 +224,19 @@ def test_a_database_that_is_damaged_is_unknown(database: Path) -> None:
     assert not nss_facts(str(database), THREE).asked
 
 
-def test_another_user_must_be_able_to_read_every_file_and_pass_every_directory(database: Path) -> None:
-    for directory in (database, *database.parents):
-        if directory.stat().st_uid == os.getuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o055)
+@pytest.fixture
+def open_database(database: Path) -> Iterator[Path]:
+    """The same where every user may go; pytest's own directory is for its user alone."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        copy = Path(shutil.copytree(database, place / "nss"))
+        copy.chmod(0o755)
+        yield copy
+
+
+def test_another_user_must_be_able_to_read_every_file_and_pass_every_directory(open_database: Path) -> None:
+    database = open_database
     facts = nss_facts(str(database), (), "nobody")
     assert str(database / "key4.db") in facts.unreadable
     assert str(database) not in facts.unreadable
