@@ -18,6 +18,7 @@ from helpers.libvirtd import Libvirtd
 from helpers.machines import Usb
 from helpers.scripted_card import OK, WAIT, echo
 from helpers.waiting import wait_until
+from virtcard.limits import GUEST_PATIENCE
 
 NOTHING_TO_FETCH = "6985"
 """What the card says to a GET RESPONSE whose command got an error while another virtcardd was on its way."""
@@ -255,14 +256,21 @@ def crash(one: Job, rng: Random) -> float:
 def test_virtcardd_killed_in_a_stream_of_apdus_is_back_at_once(running: Job, rng: Random, times: list[float]) -> None:
     for _ in range(3):
         times.append(crash(running, rng))
-    assert max(times) < 2
+    _is_prompt(times)
 
 
 @pytest.mark.soak
 def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng: Random, times: list[float]) -> None:
     for _ in range(100):
         times.append(crash(running, rng))
-    assert max(times) < 5
+    _is_prompt(times)
+
+
+def _is_prompt(times: list[float]) -> None:
+    """Nearly always at once. But a guest that never pauses may send an APDU in the moment in which QEMU takes the card
+    out, and loses it: then its own patience is the bound."""
+    assert statistics.median(times) < 2
+    assert max(times) < GUEST_PATIENCE + PROMPT
 
 
 def crash_in_an_apdu(one: Job, rng: Random) -> tuple[float, float]:
