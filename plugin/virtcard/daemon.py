@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -192,6 +193,12 @@ def make_socket_dir(chosen: Settings) -> None:
         ) from error
 
 
+def _allow_descriptors() -> None:
+    """Every bridge takes two, and the usual soft limit of 1,024 is there for programs that still use select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve(chosen: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -215,6 +222,7 @@ def command(*, session: bool, connect: str | None, socket_dir: str | None, verbo
     )
     chosen = settings(session=session, connect=connect, socket_dir=socket_dir)
     check_socket_dir(chosen)
+    _allow_descriptors()
     asyncio.run(_serve(chosen))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,3 +167,15 @@ def test_socket_directory_that_cannot_be_made_is_told(environment: dict[str, str
     code, text = _refused(environment, "--session", "--connect", uri, "--socket-dir", str(home / "file/virtcard"))
     assert code == 1
     assert "Cannot make the socket directory" in text
+
+
+def test_it_may_open_as_many_descriptors_as_it_is_allowed(environment: dict[str, str], uri: str) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    command = ["prlimit", f"--nofile=256:{hard}", str(BIN / "virtcardd"), "--session", "--connect", uri]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL) as daemon:
+        try:
+            arguments = Path(f"/proc/{daemon.pid}/cmdline")
+            wait_until(lambda: b"python" in arguments.read_bytes(), 10, "prlimit became virtcardd")
+            wait_until(lambda: resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (hard, hard), 10, "it is raised")
+        finally:
+            daemon.terminate()

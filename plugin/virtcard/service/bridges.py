@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from virtcard import limits
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.runner import Bridge
 from virtcard.bridge.status import BridgeState, BridgeStatus
@@ -21,8 +22,8 @@ from virtcard.service.views import BridgeView
 Key = tuple[UUID, int]
 Verify = Callable[[int], None]
 
-STOP_PATIENCE = 3.0
-"""Seconds for an orderly end: the eject ceremony is bounded by 2."""
+STOP_PATIENCE = limits.EJECT_PATIENCE + limits.ACK_PATIENCE + 1.0
+"""Seconds for an orderly end: the ceremony, and a peer that acknowledges nothing."""
 
 
 @dataclass(slots=True)
