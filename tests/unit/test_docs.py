@@ -10,6 +10,7 @@ import pytest
 from virtcard import errors
 from virtcard.cli import shapes
 from virtcard.cli.app import VERBS
+from virtcard.cli.local.card.shapes import Key, SoftCard
 from virtcard.cli.local.doctor.verb import Report
 from virtcard.names import WISH_NAMESPACE
 from virtcard.version import VERSION
@@ -26,6 +27,8 @@ SHAPES: dict[str, type] = {
     "status": shapes.Status,
     "doctor": Report,
     "watch": shapes.Change,
+    "card list": SoftCard,
+    "card show": Key,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -20,21 +22,26 @@ VERBS = {
     "watch": "virtcard.cli.watch",
     "status": "virtcard.cli.status",
     "doctor": "virtcard.cli.local.doctor.verb",
+    "card": "virtcard.cli.local.card.group",
     "connect": "virtcard.cli.local.connect",
     "inject-xml": "virtcard.cli.local.inject",
 }
 
 
 class Verbs(click.Group):
-    """A group that imports a verb's module (its `verb`) on demand."""
+    """A group that imports a verb's module (its `verb`) on demand; `modules` has them by verb."""
+
+    def __init__(self, *arguments: Any, modules: Mapping[str, str] = VERBS, **values: Any) -> None:
+        super().__init__(*arguments, **values)
+        self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Every verb, in the order of a day's work."""
-        return list(VERBS)
+        return list(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The verb of that name, or None."""
-        module = VERBS.get(cmd_name)
+        module = self._modules.get(cmd_name)
         if module is None:
             return None
         verb = import_module(module).verb

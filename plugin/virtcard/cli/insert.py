@@ -22,7 +22,7 @@ def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     """Put a card in a virtual reader.
 
     The domain must run, unless --config is given. SOURCE is reader:GLOB, the card in a host reader whose name
-    matches. Without it, the only card that fits is taken.
+    matches, or card:NAME, a software card. Without it, the only card that fits is taken.
     """
     with choice.open() as client:
         body = (source, {"config": config})

@@ -53,6 +53,14 @@ class Exported:
         """The same in PEM."""
         return load_der_x509_certificate(self.der).public_bytes(Encoding.PEM)
 
+    def told(self) -> tuple[str, str]:
+        """Subject (RFC 4514) and end of its validity (ISO 8601, UTC); "" when a guest wrote something else there."""
+        try:
+            certificate = load_der_x509_certificate(self.der)
+            return certificate.subject.rfc4514_string(), f"{certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        except ValueError:
+            return "", ""
+
 
 def create(
     store: Store, wanted: Wanted, holder: Holder, authority: Authority, *, algorithm: Algorithm, days: int = CARD_DAYS

@@ -39,7 +39,7 @@ def verb(endpoint: str, source: str, reconnect: bool) -> None:
     """Run one bridge here, without virtcardd.
 
     The card is in the virtual reader until Ctrl-C. SOURCE is reader:GLOB, the card in a host reader whose name
-    matches. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
+    matches, or card:NAME, a software card. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
 
     \b
     unix:///PATH         tcp://HOST:PORT          go there

@@ -13,6 +13,7 @@ from virtcard.errors import InvalidArgument, NoSuchCard
 
 GROUP = "virtcard.sources"
 """Entry points of card sources that others bring: scheme -> callable that makes a Source."""
+HINT = "Write reader:GLOB for a host reader's card, or card:NAME for a software card."
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def opened(text: str) -> Iterator[Card]:
     """The card behind `scheme:rest`. InvalidArgument, NoSuchCard and NoSuchReader have a sentence."""
     scheme, colon, rest = text.partition(":")
     if not (scheme and colon and rest):
-        raise InvalidArgument(f"'{text}' is not a card source.", hint="Write reader:GLOB for a host reader's card.")
+        raise InvalidArgument(f"'{text}' is not a card source.", hint=HINT)
     if scheme != "reader":
         yield _foreign(scheme, rest)
         return
@@ -37,4 +38,4 @@ def _foreign(scheme: str, rest: str) -> Card:
     for entry in entry_points(group=GROUP, name=scheme):
         card: Card = entry.load()().open(rest)
         return card
-    raise NoSuchCard(f"No card source is called '{scheme}:'.", hint="Write reader:GLOB for a host reader's card.")
+    raise NoSuchCard(f"No card source is called '{scheme}:'.", hint=HINT)

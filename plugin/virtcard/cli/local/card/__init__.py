@@ -1,0 +1,1 @@
+"""`virtcard card`: software cards, worked on in their store without the daemon."""

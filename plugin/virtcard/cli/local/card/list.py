@@ -1,0 +1,36 @@
+"""`virtcard card list`: the cards of the store."""
+
+from __future__ import annotations
+
+import click
+
+from virtcard.cli.local.card.place import chosen
+from virtcard.cli.local.card.shapes import soft_card
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import complain, say_json, table
+from virtcard.errors import VirtcardError
+
+TITLES = ("Name", "Type", "Serial", "Created", "PIN tries", "PUK tries")
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A list of cards as JSON.")
+@click.pass_obj
+def verb(choice: Choice, as_json: bool) -> int:
+    """List the software cards.
+
+    One whose file is damaged is told on stderr, and the others are listed all the same.
+    """
+    store = chosen(choice)
+    found, code = [], 0
+    for name in store.names():
+        try:
+            found.append(soft_card(store.read(name)))
+        except VirtcardError as error:
+            complain(error.message, error.hint)
+            code = code or error.exit_code
+    if as_json:
+        say_json(found)
+    else:
+        table(TITLES, [[str(value) for value in each.values()] for each in found])
+    return code

@@ -1,0 +1,39 @@
+"""`virtcard card show NAME`: one card and its keys."""
+
+from __future__ import annotations
+
+import click
+
+from virtcard.cli.local.card.place import chosen
+from virtcard.cli.local.card.shapes import with_keys
+from virtcard.cli.options import Choice
+from virtcard.cli.screen import fields, say_json
+
+
+@click.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="The card and its keys as JSON.")
+@click.pass_obj
+def verb(choice: Choice, name: str, as_json: bool) -> None:
+    """Show a software card and its keys.
+
+    Nothing secret is shown, and no PIN is needed.
+    """
+    card = with_keys(chosen(choice).read(name))
+    if as_json:
+        say_json(card)
+        return
+    fields(
+        [
+            ("Name", card["name"]),
+            ("Type", card["type"]),
+            ("Serial", str(card["serial"])),
+            ("Created", card["created"]),
+            ("PIN tries", str(card["pin_tries"] or "blocked")),
+            ("PUK tries", str(card["puk_tries"] or "blocked")),
+            *(
+                (f"Key {key['slot']}", f"{key['algorithm']}, {key['origin']}, {key['subject'] or 'no certificate'}")
+                for key in card["keys"]
+            ),
+        ]
+    )
