@@ -12,6 +12,7 @@ import pytest
 
 from helpers.nss import PASSWORD, shared_database
 from helpers.openssl import openssl
+from virtcard.card.soft.pins import Pins
 from virtcard.card.soft.source import own_store
 from virtcard.cli.local.card.group import CARD_VERBS
 from virtcard.cli.run import run
@@ -155,6 +156,17 @@ def test_a_new_pin_of_another_form_costs_no_try(jane: Card) -> None:
 def test_a_wrong_puk_tells_what_is_left(jane: Card, capsys: pytest.CaptureFixture[str]) -> None:
     assert jane(*UNBLOCK, lines="00000000\n654321\n") == 1
     assert "The PUK is wrong; 2 tries are left." in capsys.readouterr().err
+
+
+def test_a_puk_that_a_guest_made_shorter_unblocks(jane: Card) -> None:
+    with own_store(session=True).open("jane") as opened:
+        assert Pins(opened).change_puk(b"12345678", b"1234").ok
+    assert jane(*UNBLOCK, lines="1234\n654321\n") == 0
+
+
+def test_what_no_puk_can_be_costs_no_try(jane: Card) -> None:
+    assert jane(*UNBLOCK, lines="123456789\n654321\n") == 2
+    assert own_store(session=True).read("jane").puk.tries_left == 3
 
 
 @pytest.mark.parametrize("words", [("show",), ("export",), ("delete", "--yes"), ("passwd",), ("unblock",)])

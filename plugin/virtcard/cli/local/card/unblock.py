@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from virtcard.cli.local.card.place import chosen
@@ -28,7 +30,8 @@ def verb(choice: Choice, name: str, puk_file: str | None, pin_file: str | None) 
     data = store.read(name)
     check_open("PUK", data.puk.tries_left, lost_hint(name))
     layout = LAYOUTS[data.type]
-    puk = layout.puk.check(secret("PUK", puk_file, "--puk-file"))
+    # A guest may have set a shorter one by CHANGE REFERENCE DATA: only what no PUK can be costs no try.
+    puk = replace(layout.puk, minimum=1).check(secret("PUK", puk_file, "--puk-file"))
     pin = layout.pin.check(secret("New PIN", pin_file, "--pin-file", fresh=True))
     with store.open(name) as card:
         outcome = Pins(card).unblock(puk, pin)
