@@ -6,7 +6,7 @@ PYTEST = .venv/bin/pytest
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
-	@echo "make demo    put a software card into a virtual machine and use it there"
+	@echo "make demo    put a virtual card into a virtual machine and use it there"
 	@echo "make test    ruff, mypy, and every test but the long ones"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
