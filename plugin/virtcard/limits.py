@@ -41,6 +41,9 @@ EMULATED_CARD_MAX: Final = 198
 """Bytes of database and certificate names with the words around them; one more and QEMU aborts at the start: the rest
 of its 200-byte buffer is cut off, and libcacard runs over the end that it misses (ccid-card-emulated.c)."""
 
+GUEST_PATIENCE: Final = 23.0
+"""Seconds that a guest waits for an answer to a T=0 ATR with TC2 = 1 (libccid: 260 x WWT)."""
+
 INSERT_GAP: Final = 0.2
 """Seconds between the ReaderRemove of a greeting and the first ATR. An idle guest sees a change after 10 ms; one that
 misses it here goes on with the card that it had."""
@@ -48,6 +51,10 @@ misses it here goes on with the card that it had."""
 CHANGE_GAP: Final = 1.0
 """Seconds between a CardRemove and the next ATR, or the guest takes the next card for the last one. After a command
 that failed, Linux guests were seen to notice after 330 to 350 ms, and later on a busy host."""
+
+LOST_ANSWER_GAP: Final = GUEST_PATIENCE + 2.0
+"""Seconds between a CardRemove that met an APDU and the next ATR. QEMU forgets such an APDU; until the guest gives it
+up, its pcscd does not look at the reader, and would go on with the last card's ATR."""
 
 EJECT_QUIET: Final = 0.1
 """Seconds without an APDU before a CardRemove is safe; else UHCI guests hang."""
@@ -57,9 +64,6 @@ EJECT_PATIENCE: Final = 2.0
 
 ACK_PATIENCE: Final = 5.0
 """Seconds in which QEMU acknowledges a control message; a second client of a busy chardev gets nothing."""
-
-GUEST_PATIENCE: Final = 23.0
-"""Seconds that a guest waits for an answer to a T=0 ATR with TC2 = 1 (libccid: 260 x WWT)."""
 
 TRANSMIT_PATIENCE: Final = 20.0
 """Seconds that a card may take for a command: below GUEST_PATIENCE, so that the guest hears it from us."""

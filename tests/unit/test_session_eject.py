@@ -63,6 +63,29 @@ def test_card_remove_goes_out_after_100_ms_without_an_apdu() -> None:
     assert session.state is SessionState.EMPTY
 
 
+def test_an_apdu_that_crosses_card_remove_keeps_the_next_card_out_until_the_guest_gives_it_up() -> None:
+    # QEMU forgets the APDU; pcscd in the guest sits in it, and looks at the reader no earlier than its own time-out.
+    session = ejecting()
+    session.expired(Timer.QUIET)
+    assert failures(session.feed(apdu())) == 1
+    assert session.feed(ACK) == [StopTimer(Timer.ACK), Ejected(), StartTimer(Timer.GAP, limits.LOST_ANSWER_GAP)]
+    assert limits.LOST_ANSWER_GAP > limits.GUEST_PATIENCE
+    assert session.insert(YUBIKEY_ATR, Transmission.T1) == []
+    assert MessageType.ATR in kinds(session.expired(Timer.GAP))
+
+
+def test_the_card_after_it_waits_no_longer_than_usual() -> None:
+    session = ejecting()
+    session.expired(Timer.QUIET)
+    session.feed(apdu() + ACK)
+    session.insert(YUBIKEY_ATR, Transmission.T1)
+    session.expired(Timer.GAP)
+    session.feed(ACK)
+    session.eject()
+    session.expired(Timer.QUIET)
+    assert session.feed(ACK)[-1] == GAP
+
+
 def test_the_gap_and_the_quiet_are_those_that_guests_were_seen_to_need() -> None:
     assert limits.EJECT_QUIET >= 0.1
     assert limits.INSERT_GAP >= 0.2

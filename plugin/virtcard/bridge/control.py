@@ -32,6 +32,7 @@ QUIET: Final = StartTimer(Timer.QUIET, limits.EJECT_QUIET)
 _ACK: Final = StartTimer(Timer.ACK, limits.ACK_PATIENCE)
 _INSERT_GAP: Final = StartTimer(Timer.GAP, limits.INSERT_GAP)
 _CHANGE_GAP: Final = StartTimer(Timer.GAP, limits.CHANGE_GAP)
+_LOST_ANSWER_GAP: Final = StartTimer(Timer.GAP, limits.LOST_ANSWER_GAP)
 _EJECT: Final = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
 
 
@@ -44,6 +45,7 @@ class Control:
         self.closing = False
         self._tickets = count(1)
         self._in_gap = False
+        self._lost_answer = False
         self._atr = b""
         self._transmission = Transmission.T0
         self.exchange = Exchange(self._transmission, self._tickets, self.reader_id)
@@ -68,6 +70,10 @@ class Control:
         """Bring in a card that the guest shall see by this ATR."""
         self._atr, self._transmission = atr, transmission
         return self.step(Event.INSERT)
+
+    def lost_answer(self) -> None:
+        """An APDU came while CardRemove was on its way: QEMU forgets that the guest waits for an answer to it."""
+        self._lost_answer = True
 
     def gap_over(self) -> list[Effect]:
         """The guest has seen the last card leave."""
@@ -104,7 +110,8 @@ class Control:
     def _empty(self, before: SessionState) -> list[Effect]:
         effects = list(_NEWS_OF_EMPTY.get(before, (Ejected(),)))
         if before is SessionState.REMOVING:
-            effects.append(self._start(_CHANGE_GAP))
+            effects.append(self._start(_LOST_ANSWER_GAP if self._lost_answer else _CHANGE_GAP))
+            self._lost_answer = False
         return effects + self.step(Event.CLOSE) if self.closing else effects
 
     def _wait(self, _before: SessionState) -> list[Effect]:

@@ -162,6 +162,8 @@ class Session:
             if self._control.exchange.full:
                 raise self._fault("QEMU sends APDUs without waiting for their answers.")
             return self._control.exchange.command(untrusted_command)
+        if self.state is SessionState.REMOVING:
+            self._control.lost_answer()
         answer = failure(self._control.reader_id)
         return [answer, QUIET] if self._control.allows(Event.QUIET) else [answer]
 

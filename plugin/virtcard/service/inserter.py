@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from virtcard import limits
 from virtcard.domain.metadata import check_source
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchCard, VirtcardError
@@ -16,8 +17,9 @@ from virtcard.service.reconcile import Reconciler, require_insertable
 from virtcard.service.sources import Sources
 from virtcard.service.turns import Turns
 
-TAKE_NOTICE = 10.0
-"""Seconds in which a guest's reader takes a card in or lets it go: the ceremony and the gap take at most 3."""
+TAKE_NOTICE = limits.LOST_ANSWER_GAP + 5.0
+"""Seconds in which a guest's reader takes a card in or lets it go: at worst it sits in a command that QEMU
+forgot, and looks at its reader no earlier than it gives that up."""
 
 
 @dataclass(frozen=True, slots=True)
