@@ -62,3 +62,16 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
         record.put(uuid, "reader:B")
     assert record.get(uuid) == "reader:A"
     assert Insertions(tmp_path).get(uuid) == "reader:A"
+
+
+def test_forgetting_works_without_room_and_leaves_nothing_for_the_next_start(tmp_path: Path) -> None:
+    one, other = uuid4(), uuid4()
+    record = Insertions(tmp_path)
+    record.put(one, "reader:A")
+    record.put(other, "reader:B")
+    (tmp_path / "insertions.part").mkdir()
+    record.drop(one)
+    assert (record.get(one), record.get(other)) == (None, "reader:B")
+    assert Insertions(tmp_path).get(one) is None
+    record.forget_all_but(())
+    assert record.get(other) is None

@@ -7,8 +7,10 @@ that is off is not in it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -16,11 +18,13 @@ import msgspec
 
 from virtcard.errors import Failed
 
+log = logging.getLogger(__name__)
+
 FILE_NAME = "insertions.json"
 
 
 class Insertions:
-    """The record, kept in memory and on disk. Every change is on disk when the method returns."""
+    """The record, in memory and on disk. What is put in is on disk when the method returns; forgetting never fails."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME
@@ -34,7 +38,7 @@ class Insertions:
         """Forget the domains that do not exist any more."""
         kept = {str(uuid) for uuid in uuids} & self._sources.keys()
         if len(kept) < len(self._sources):
-            self._write({key: self._sources[key] for key in kept})
+            self._forget({key: self._sources[key] for key in kept})
 
     def put_back(self, uuid: UUID, source: str | None) -> None:
         """Make it as `get` said before."""
@@ -50,7 +54,17 @@ class Insertions:
     def drop(self, uuid: UUID) -> None:
         """Forget a domain."""
         if str(uuid) in self._sources:
-            self._write({key: source for key, source in self._sources.items() if key != str(uuid)})
+            self._forget({key: source for key, source in self._sources.items() if key != str(uuid)})
+
+    def _forget(self, sources: dict[str, str]) -> None:
+        """Rather no record at all than one that puts in, after a restart, what nobody asked for any more."""
+        self._sources = sources
+        try:
+            self._write(sources)
+        except Failed as error:
+            log.warning("%s", error.message)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _write(self, sources: dict[str, str]) -> None:
         partial = self._path.with_suffix(".part")
