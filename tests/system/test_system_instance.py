@@ -75,10 +75,12 @@ def test_the_daemon_knows_its_peer_by_the_pid_file_of_libvirt(host: SystemHost, 
     file = f"/run/libvirt/qemu/{vm}.pid"
     pid = host.root.check("cat", file, user="virtcard")
     host.root.shell(f"echo 1 >{file}")
-    host.restart_virtcardd()
-    wait_until(lambda: "is not its QEMU" in bridge_error(host, vm), 10, "the peer is refused")
-    assert inserted.readers()[0].state == "empty"
-    host.root.shell(f"echo {pid} >{file}")
+    try:
+        host.restart_virtcardd()
+        wait_until(lambda: "is not its QEMU" in bridge_error(host, vm), 10, "the peer is refused")
+        inserted.wait_reader_state("empty")
+    finally:
+        host.root.shell(f"echo {pid} >{file}")
     inserted.wait_reader_state("present")
     assert inserted.transmit(SELECT)[0][0] == 0x61
 
