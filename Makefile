@@ -31,7 +31,7 @@ test: lint
 	@$(PYTEST) -n 3 --dist loadfile -m "not soak" || { \
 	    echo "test: once more and one at a time, what failed beside the others; a test named here is to be mended"; \
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }
-	@echo "test: all tests passed"
+	@echo "test: all tests passed, in the first try or in the second that is named above"
 
 soak: deps
 	@echo "soak: the long tests"
