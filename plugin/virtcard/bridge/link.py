@@ -64,9 +64,10 @@ class Link:
     def send(self, data: bytes) -> None:
         """Send now what fits and keep the rest; PeerError when the peer left too much unread."""
         if not self._out:
-            data = data[self._write(data) :]
-            if not data:
+            written = self._write(data)
+            if written == len(data):
                 return
+            data = data[written:]
         if len(self._out) + len(data) > limits.SEND_BUFFER_MAX:
             raise PeerError("The virtual machine does not read what it is sent.")
         self._out += data

@@ -67,13 +67,14 @@ class Session:
 
     def feed(self, data: bytes) -> list[Effect]:
         """Bytes from QEMU, cut anywhere. PeerError when they break the protocol."""
-        if self.state in OVER:
+        control = self._control
+        if control.state in OVER:
             return []
         effects: list[Effect] = []
         try:
             for message in self._decoder.feed(data):
                 effects += self._receive(message)
-                if self.state in OVER:
+                if control.state in OVER:
                     break
         except Malformed as fault:
             raise self._fault(f"QEMU broke the VSCard protocol: {fault}.") from fault
@@ -158,10 +159,11 @@ class Session:
 
     def _on_apdu(self, untrusted_command: bytes) -> list[Effect]:
         """Only a card that is in may see it, but an answer it gets in every state."""
-        if self.state is SessionState.INSERTED:
-            if self._control.exchange.full:
+        control = self._control
+        if control.state is SessionState.INSERTED:
+            if control.exchange.full:
                 raise self._fault("QEMU sends APDUs without waiting for their answers.")
-            return self._control.exchange.command(untrusted_command)
+            return control.exchange.command(untrusted_command)
         if self.state is SessionState.REMOVING:
             self._control.lost_answer()
         answer = failure(self._control.reader_id)

@@ -48,24 +48,25 @@ class Bulletin:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._news: deque[BridgeStatus] = deque()
+        self.news: deque[BridgeStatus] = deque()
+        """What is queued; for a look without a lock."""
         self._delivering = threading.Lock()
 
     def post(self, status: BridgeStatus) -> None:
         """Queue a status; the caller holds the bridge's lock."""
-        self._news.append(status)
+        self.news.append(status)
 
     def deliver(self) -> None:
         """Tell what is queued, unless another thread is doing so."""
-        while self._news and self._delivering.acquire(blocking=False):
+        while self.news and self._delivering.acquire(blocking=False):
             try:
                 self._tell()
             finally:
                 self._delivering.release()
 
     def _tell(self) -> None:
-        while self._news:
-            status = self._news.popleft()
+        while self.news:
+            status = self.news.popleft()
             try:
                 self._observer(status)
             except Exception:  # a faulty observer must not take the card away from the guest

@@ -70,11 +70,13 @@ class Timers:
 
     def start(self, alarm: Alarm, seconds: float) -> None:
         """See `Alarm.start`."""
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            alarm._deadline = deadline
-            if alarm._queued is None or alarm._queued > deadline:
-                self._push(alarm, deadline)
+        alarm._deadline = deadline = time.monotonic() + seconds
+        # Without the lock: `_pop` forgets `_queued` before it looks at `_deadline`, so one of both threads queues it.
+        queued = alarm._queued
+        if queued is None or queued > deadline:
+            with self._changed:
+                if alarm._queued is None or alarm._queued > deadline:
+                    self._push(alarm, deadline)
 
     def close(self) -> None:
         """End the thread and forget every alarm."""

@@ -53,7 +53,7 @@ class TpduAdapter:
     def __init__(self, transmission: Transmission) -> None:
         self._completes = transmission is Transmission.T1
         self._stash = b""
-        self._channel = 0
+        self._cla = 0
         self._completed = b""
 
     def command(self, untrusted_command: bytes) -> Step:
@@ -65,7 +65,7 @@ class TpduAdapter:
             if expected:
                 return Give(self._part(expected))
             self._stash = b""
-        self._channel = channel(untrusted_command[0])
+        self._cla = untrusted_command[0]
         if self._completes and lacks_le(untrusted_command):
             self._completed = untrusted_command
             return Ask(untrusted_command + b"\0")
@@ -91,7 +91,7 @@ class TpduAdapter:
     def _fetches(self, command: bytes) -> int:
         """How much of what we hold a command wants: 0 unless it is GET RESPONSE for the command that left it."""
         cla, ins, p1, p2 = command[:HEADER_BYTES]
-        ours = ins in (GET_RESPONSE, SEND_REMAINING) and not p1 | p2 and channel(cla) == self._channel
+        ours = ins in (GET_RESPONSE, SEND_REMAINING) and not p1 | p2 and channel(cla) == channel(self._cla)
         return _expected(command) if ours else 0
 
     def _part(self, expected: int) -> bytes:

@@ -10,11 +10,9 @@ from virtcard.bridge.caller import Caller
 from virtcard.bridge.cardcalls import CardCalls, GivenUp, let_go, unexpected
 from virtcard.bridge.conversation import Conversation
 from virtcard.bridge.core import Core
-from virtcard.bridge.effects import Transmit
 from virtcard.bridge.fault import describe
 from virtcard.bridge.link import Link
 from virtcard.bridge.poller import Poller, Wakeup
-from virtcard.bridge.seat import Slot
 from virtcard.bridge.status import BridgeState
 from virtcard.errors import CardError, Internal, VirtcardError
 
@@ -34,10 +32,12 @@ class Worker:
     def run(self) -> None:
         """Work until the bridge is closed or this worker is given up."""
         core = self._core
+        bulletin = core.bulletin
         try:
             while core.state is not BridgeState.CLOSED:
                 self._turn_safely()
-                core.bulletin.deliver()
+                if bulletin.news:
+                    bulletin.deliver()
             core.closed.set()
         except GivenUp as end:
             if core.state is BridgeState.CLOSED:
@@ -65,13 +65,10 @@ class Worker:
 
     def _turn(self) -> None:
         core = self._core
+        if core.chores and (chore := self._next_chore()) is not None:
+            chore()
+            return
         talk = core.talk
-        if core.chores:
-            chore = self._next_chore()
-            if chore is not None:
-                chore()
-                return
-            talk = core.talk
         if talk is None:
             self._await_peer()
         elif talk.commands:
@@ -89,15 +86,19 @@ class Worker:
             with self._core.lock:
                 link.flush()
         if ready & ~select.POLLOUT:
-            data = link.receive()
-            if data is not None:
-                with self._core.lock:
-                    if data:
-                        self._core.drive(talk.session.feed, data)
-                    else:
-                        self._hang_up(talk)
+            self._receive(talk)
             if talk.commands:
                 self._serve(talk)
+
+    def _receive(self, talk: Conversation) -> None:
+        data = talk.link.receive()
+        if data is None:
+            return
+        with self._core.lock:
+            if data:
+                self._core.drive(talk.session.feed, data)
+            else:
+                self._hang_up(talk)
 
     def _serve(self, talk: Conversation) -> None:
         """Give the next command to the card that is in, and its answer to the session."""
@@ -120,17 +121,11 @@ class Worker:
             error = unexpected(fault)
         with core.lock:
             self._cards.come_back(slot)
-            self._answer(talk, slot, command, response, error)
-
-    def _answer(
-        self, talk: Conversation, slot: Slot, command: Transmit, response: bytes, error: CardError | None
-    ) -> None:
-        core = self._core
-        if error is None:
-            core.apdus += 1
-            core.drive(talk.session.answer, command.ticket, response)
-        else:
-            core.command_failed(slot, command.ticket, error)
+            if error is None:
+                core.apdus += 1
+                core.drive(talk.session.answer, command.ticket, response)
+            else:
+                core.command_failed(slot, command.ticket, error)
 
     # The rest, one piece at a time.
 

@@ -156,7 +156,11 @@ class Handle:
 
     def transmit(self, command: bytes) -> bytes:
         """One command, up to 65,544 bytes; one answer with its status word."""
-        return bytes(_call(scard.SCardTransmit, self._handle, self._protocol, list(command))[0])
+        # Not by `_call`: this is the one call that is made for every APDU.
+        code, answer = scard.SCardTransmit(self._handle, self._protocol, list(command))
+        if code != Result.SUCCESS:
+            raise PcscError(code & _UNSIGNED)
+        return bytes(answer)
 
     def reconnect(self, disposition: Disposition) -> None:
         """Take the card again, after a reset by us (RESET) or by somebody else (LEAVE)."""

@@ -61,8 +61,11 @@ class ReaderCard:
 
     def transmit(self, command: bytes) -> bytes:
         """Send one command, 4 to 65,544 bytes. After CardWasReset the card is ours again, and knows nobody."""
+        handle = self._handle
+        if handle is None:
+            raise _absent(self.reader)
         try:
-            answer = self._powered().transmit(command)
+            answer = handle.transmit(command)
         except PcscError as failure:
             raise self._failed(failure) from None
         if len(answer) < R_APDU_MIN:
