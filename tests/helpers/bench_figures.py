@@ -12,6 +12,7 @@ TARGETS = {
     "service_reconcile_ratio": 1.2,
     "service_start_to_card_beyond_gap_ms": 250.0,
     "guest_bridge_ratio": 1.15,
+    "pcsc_bridge_ratio": 1.3,
 }
 """The most that a figure may be."""
 
