@@ -18,6 +18,8 @@ import click
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
+from virtcard.card.audit import Audit, Ledger
+from virtcard.card.base import Card
 from virtcard.card.reader_source import ReaderSource
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
@@ -66,7 +68,7 @@ class Daemon:
             on_up=self._libvirt_up,
             on_state=self._on_link,
         )
-        bridges = Bridges(registry.bridges, Opening(sources), Selection)
+        bridges = Bridges(registry.bridges, Opening(sources), dress)
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         changes.qemu = qemu_host(chosen.uri, os.environ)
         readers = Readers(
@@ -152,6 +154,11 @@ class Daemon:
         await self.service.close()
         await self.link.close()
         await asyncio.to_thread(self.watcher.stop)
+
+
+def dress(card: Card, ledger: Ledger) -> Card:
+    """What every card of a bridge wears: the ledger counts what the guest asks, and not what Selection replays."""
+    return Audit(Selection(card), ledger)
 
 
 async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:

@@ -21,7 +21,7 @@ from virtcard.bus.values import plain
 from virtcard.errors import Busy, PolicyDenied
 from virtcard.names import BRIDGE, DOMAIN, MANAGER, READER, ROOT_PATH, bridge_path, domain_path, reader_path
 from virtcard.service.api import EnableOptions
-from virtcard.service.views import BridgeState
+from virtcard.service.views import BridgeState, Counts
 
 PATH = domain_path(WIN11)
 FINDING_VALUES = {
@@ -79,7 +79,8 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     BRIDGE: {
                         "Domain": PATH, "Slot": 0, "Source": "reader:Yubico*", "State": "inserted",
                         "Endpoint": f"unix:///run/virtcard/vm/{WIN11}.sock", "Since": 1_700_000_000_000_000,
-                        "Apdus": 7, "LastError": "",
+                        "Apdus": 7, "LastError": "", "Commands": {}, "Refused": 0, "PinFailures": 0, "Errors": 0,
+                        "BytesSent": 0, "BytesReceived": 0,
                     }
                 },
             }  # fmt: skip
@@ -151,15 +152,18 @@ def test_a_change_that_is_undone_in_the_same_turn_is_no_signal(private: PrivateB
     run_async(test())
 
 
-def test_counted_apdus_are_never_announced_but_read(private: PrivateBus) -> None:
+def test_counters_are_never_announced_but_read(private: PrivateBus) -> None:
     async def test() -> None:
         service = FakeService().fill()
         async with on_bus(private.address, service) as (_, peer):
             seen = await watch(peer)
-            service.registry.bridges.put((WIN11, 0), replace(bridge_view(), apdus=8))
+            counts = Counts({"VERIFY": 8}, pin_failures=3, bytes_sent=112, bytes_received=16)
+            service.registry.bridges.put((WIN11, 0), replace(bridge_view(), apdus=8, counts=counts))
             path = bridge_path(WIN11, 0)
-            assert plain(await call(peer, path, PROPERTIES, "Get", "ss", BRIDGE, "Apdus")) == [8]
-            changed = replace(bridge_view(), apdus=9, state=BridgeState.EJECTING)
+            (read,) = plain(await call(peer, path, PROPERTIES, "GetAll", "s", BRIDGE))
+            assert (read["Apdus"], read["Commands"], read["PinFailures"]) == (8, {"VERIFY": 8}, 3)
+            assert (read["Refused"], read["Errors"], read["BytesSent"], read["BytesReceived"]) == (0, 0, 112, 16)
+            changed = replace(bridge_view(), apdus=9, counts=counts, state=BridgeState.EJECTING)
             service.registry.bridges.put((WIN11, 0), changed)
             await eventually(lambda: seen, "the state changes")
             assert seen == [("PropertiesChanged", [BRIDGE, {"State": "ejecting"}, []])]

@@ -82,6 +82,12 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "State": "inserted",
                 "Since": 1_700_000_000_000_000,
                 "Apdus": 12,
+                "Commands": {"SELECT": 3, "VERIFY": 9},
+                "Refused": 0,
+                "PinFailures": 1,
+                "Errors": 0,
+                "BytesSent": 140,
+                "BytesReceived": 96,
                 "LastError": "",
             }
         },

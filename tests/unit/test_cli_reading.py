@@ -37,6 +37,12 @@ BRIDGE_SHAPE = {
     "since": 1_700_000_000_000_000,
     "apdus": 12,
     "last_error": "",
+    "commands": {"SELECT": 3, "VERIFY": 9},
+    "refused": 0,
+    "pin_failures": 1,
+    "errors": 0,
+    "bytes_sent": 140,
+    "bytes_received": 96,
 }
 
 
@@ -93,7 +99,8 @@ def test_info_prints_fields_as_virsh_does(capsys: Capture) -> None:
     assert run(["info", "win11"], FakeDoor().choice()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "Name:                 win11" in lines
-    assert "Bridge:               inserted, reader:Yubico*, 12 APDUs" in lines
+    assert "Bridge:               inserted, reader:Yubico*, 12 APDUs, 1 wrong PIN" in lines
+    assert "Commands:             VERIFY 9, SELECT 3" in lines
 
 
 def test_info_shows_last_errors_only_when_there_are_some(capsys: Capture) -> None:
@@ -133,6 +140,9 @@ def test_status_json_counts_what_there_is(capsys: Capture) -> None:
         "enabled": 1,
         "readers": 1,
         "bridges": 1,
+        "apdus": 12,
+        "refused": 0,
+        "pin_failures": 1,
     }
 
 

@@ -14,7 +14,9 @@ from virtcard.service.views import BridgeView
 class BridgeInterface(Shown[BridgeView]):
     """The link between one virtual reader and one card."""
 
-    silent: ClassVar[frozenset[str]] = frozenset({"Apdus"})
+    silent: ClassVar[frozenset[str]] = frozenset(
+        {"Apdus", "Commands", "Refused", "PinFailures", "Errors", "BytesSent", "BytesReceived"}
+    )
 
     def __init__(self, view: BridgeView) -> None:
         super().__init__(BRIDGE, view)
@@ -46,6 +48,30 @@ class BridgeInterface(Shown[BridgeView]):
     @dbus_property(access=PropertyAccess.READ)
     def Apdus(self) -> "t":
         return self.view.apdus
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Commands(self) -> "a{st}":
+        return self.view.counts.commands
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Refused(self) -> "t":
+        return self.view.counts.refused
+
+    @dbus_property(access=PropertyAccess.READ)
+    def PinFailures(self) -> "t":
+        return self.view.counts.pin_failures
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Errors(self) -> "t":
+        return self.view.counts.errors
+
+    @dbus_property(access=PropertyAccess.READ)
+    def BytesSent(self) -> "t":
+        return self.view.counts.bytes_sent
+
+    @dbus_property(access=PropertyAccess.READ)
+    def BytesReceived(self) -> "t":
+        return self.view.counts.bytes_received
 
     @dbus_property(access=PropertyAccess.READ)
     def LastError(self) -> "s":

@@ -10,6 +10,7 @@ from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import fields, say_json, warn
 from virtcard.cli.shapes import Bridge, Info, bridges, domain, finding
+from virtcard.cli.traffic import commands, traffic
 from virtcard.errors import Disconnected
 from virtcard.names import DOMAIN
 
@@ -73,7 +74,8 @@ def _show(found: Info) -> None:
 
 def _bridge(bridge: Bridge) -> list[tuple[str, str]]:
     pairs = [
-        ("Bridge", f"{bridge['state']}, {bridge['source'] or 'no card'}, {bridge['apdus']} APDUs"),
+        ("Bridge", f"{bridge['state']}, {bridge['source'] or 'no card'}, {traffic(bridge)}"),
+        *([("Commands", commands(bridge["commands"]))] if bridge["commands"] else []),
         ("Endpoint", bridge["endpoint"]),
     ]
     return [*pairs, ("Bridge error", bridge["last_error"])] if bridge["last_error"] else pairs

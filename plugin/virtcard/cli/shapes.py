@@ -40,7 +40,7 @@ class Reader(TypedDict):
 
 
 class Bridge(TypedDict):
-    """One bridge. `since` is microseconds since the epoch."""
+    """One bridge. `since` is microseconds since the epoch; `commands` counts by the name of the instruction."""
 
     domain: str
     slot: int
@@ -50,6 +50,12 @@ class Bridge(TypedDict):
     since: int
     apdus: int
     last_error: str
+    commands: dict[str, int]
+    refused: int
+    pin_failures: int
+    errors: int
+    bytes_sent: int
+    bytes_received: int
 
 
 class Finding(TypedDict):
@@ -69,7 +75,9 @@ class Info(Domain):
 
 
 class Status(TypedDict):
-    """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away"; the counts are of what there is now."""
+    """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away"; the counts are of what there is now.
+
+    `apdus`, `refused` and `pin_failures` are those of the bridges that run."""
 
     version: str
     uri: str
@@ -80,6 +88,9 @@ class Status(TypedDict):
     enabled: int
     readers: int
     bridges: int
+    apdus: int
+    refused: int
+    pin_failures: int
 
 
 class Change(TypedDict):
@@ -135,6 +146,12 @@ def bridge(values: Properties) -> Bridge:
         since=values["Since"],
         apdus=values["Apdus"],
         last_error=values["LastError"],
+        commands=dict(values["Commands"]),
+        refused=values["Refused"],
+        pin_failures=values["PinFailures"],
+        errors=values["Errors"],
+        bytes_sent=values["BytesSent"],
+        bytes_received=values["BytesReceived"],
     )
 
 
@@ -150,7 +167,7 @@ def finding(values: Mapping[str, str]) -> Finding:
 
 def status(manager: Properties, objects: Objects) -> Status:
     """The shape of the daemon as a whole."""
-    every = domains(objects)
+    every, running = domains(objects), bridges(objects)
     return Status(
         version=manager["Version"],
         uri=manager["Uri"],
@@ -160,7 +177,10 @@ def status(manager: Properties, objects: Objects) -> Status:
         domains=len(every),
         enabled=sum(each["enabled"] for each in every),
         readers=len(readers(objects)),
-        bridges=len(bridges(objects)),
+        bridges=len(running),
+        apdus=sum(each["apdus"] for each in running),
+        refused=sum(each["refused"] for each in running),
+        pin_failures=sum(each["pin_failures"] for each in running),
     )
 
 

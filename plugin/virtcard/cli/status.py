@@ -7,6 +7,7 @@ import click
 from virtcard.cli import shapes
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import fields, say_json
+from virtcard.cli.traffic import traffic
 from virtcard.names import MANAGER, ROOT_PATH
 
 
@@ -34,6 +35,6 @@ def _show(found: shapes.Status) -> None:
             ("pcscd", found["pcsc"]),
             ("Domains", f"{found['domains']}, {found['enabled']} enabled"),
             ("Readers", str(found["readers"])),
-            ("Bridges", str(found["bridges"])),
+            ("Bridges", f"{found['bridges']}, {traffic(found)}"),
         ]
     )

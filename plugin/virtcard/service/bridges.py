@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from virtcard import limits
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.runner import Bridge
 from virtcard.bridge.status import BridgeState, BridgeStatus
+from virtcard.card.audit import Ledger
 from virtcard.card.base import Card, InReader
 from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut
 from virtcard.service.opening import Opening
@@ -21,6 +22,8 @@ from virtcard.service.views import BridgeView
 
 Key = tuple[UUID, int]
 Verify = Callable[[int], None]
+Dress = Callable[[Card, Ledger], Card]
+"""What stands between a bridge and its card: wrappers around the card, one of which counts in the bridge's ledger."""
 
 STOP_PATIENCE = limits.EJECT_PATIENCE + limits.ACK_PATIENCE + 1.0
 """Seconds for an orderly end: the ceremony, and a peer that acknowledges nothing."""
@@ -33,12 +36,13 @@ class _Running:
     source: str = ""
     reader: str = ""
     """The PC/SC name of the host reader in use, or ""."""
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 class Bridges:
     """Belongs to the event loop's thread; the bridges report from their own threads."""
 
-    def __init__(self, shelf: Shelf[Key, BridgeView], opening: Opening, dress: Callable[[Card], Card]) -> None:
+    def __init__(self, shelf: Shelf[Key, BridgeView], opening: Opening, dress: Dress) -> None:
         self._shelf = shelf
         self._opening = opening
         self._dress = dress
@@ -84,7 +88,7 @@ class Bridges:
                 start(card.power_off)
                 raise _ending()
             running.reader = card.reader if isinstance(card, InReader) else ""
-            running.bridge.insert(self._dress(card))
+            running.bridge.insert(self._dress(card, running.ledger))
         else:
             running.reader = ""
             running.bridge.eject()
@@ -97,6 +101,7 @@ class Bridges:
         running = self._running.pop(key, None)
         if running is None:
             return
+        self._update(key, apdus=running.bridge.apdus, counts=running.ledger.counts())
         self._shelf.drop(key)
         running.bridge.stop()
         task = self._loop.create_task(self._end(running.bridge))
@@ -115,9 +120,9 @@ class Bridges:
             await asyncio.wait(self._ends)
 
     def refresh_counters(self) -> None:
-        """Bring the APDU counters of the views up to date; the bridges do not report each APDU."""
+        """Bring the counters of the views up to date; the bridges do not report each APDU."""
         for key, running in self._running.items():
-            self._update(key, apdus=running.bridge.apdus)
+            self._update(key, apdus=running.bridge.apdus, counts=running.ledger.counts())
 
     async def until_inserted(self, key: Key, source: str, patience: float) -> None:
         """Wait for the card of `source` to be in the reader.
@@ -156,7 +161,8 @@ class Bridges:
     def _take(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
         running = self._running.get(key)
         if running is not None and running.bridge is bridge:
-            self._update(key, state=status.state, apdus=status.apdus, last_error=status.last_error)
+            counts = running.ledger.counts()
+            self._update(key, state=status.state, apdus=status.apdus, last_error=status.last_error, counts=counts)
 
     def _update(self, key: Key, **changes: object) -> None:
         view = self._shelf.get(key)

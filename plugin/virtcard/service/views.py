@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from virtcard.bridge.status import BridgeState as BridgeState  # noqa: PLC0414 (a word of the views too)
+from virtcard.card.audit import Counts as Counts  # noqa: PLC0414 (a word of the views too)
 from virtcard.domain.finding import Finding
 from virtcard.domain.state import VirtualReader as VirtualReader  # noqa: PLC0414 (a word of the views too)
 
@@ -61,6 +62,8 @@ class BridgeView:
     since: int
     apdus: int = 0
     last_error: str = ""
+    counts: Counts = field(default_factory=Counts)
+    """What its cards were asked."""
 
 
 @dataclass(frozen=True, slots=True)

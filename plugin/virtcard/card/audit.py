@@ -1,0 +1,142 @@
+"""Counting what a card is asked. Never what is in the commands: numbers by instruction, and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from virtcard.card.base import Card, CardListener, Transmission
+from virtcard.errors import CardError
+from virtcard.wire.apdu import HEADER_BYTES
+from virtcard.wire.instructions import PIN_INSTRUCTIONS, instruction_name
+
+_WRONG_PIN: Final = b"\x63"
+_BLOCKED: Final = b"\x69\x83"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one bridge has carried since it was made."""
+
+    commands: dict[str, int] = field(default_factory=dict)
+    """Commands that went to the card, by the name of their instruction; only those that came."""
+    refused: int = 0
+    """Commands that the guard refused; they are in no other number."""
+    pin_failures: int = 0
+    """Wrong PINs, and PINs for a reference that is blocked."""
+    errors: int = 0
+    """Commands to which the card or its reader gave no answer."""
+    bytes_sent: int = 0
+    """Bytes of commands to the card."""
+    bytes_received: int = 0
+    """Bytes of answers from it."""
+
+    def since(self, earlier: Counts) -> Counts:
+        """What was added after `earlier`, a moment of the same ledger."""
+        added = {name: count - earlier.commands.get(name, 0) for name, count in self.commands.items()}
+        return Counts(
+            {name: count for name, count in added.items() if count},
+            self.refused - earlier.refused,
+            self.pin_failures - earlier.pin_failures,
+            self.errors - earlier.errors,
+            self.bytes_sent - earlier.bytes_sent,
+            self.bytes_received - earlier.bytes_received,
+        )
+
+
+class Ledger:
+    """The counters of one bridge, whichever card is in it. One thread counts at a time; any thread may read."""
+
+    __slots__ = ("_by_instruction", "_bytes_received", "_bytes_sent", "_counts", "_errors", "_pin_failures", "_refused")
+
+    def __init__(self) -> None:
+        self._by_instruction = [0] * 256
+        self._refused = self._pin_failures = self._errors = self._bytes_sent = self._bytes_received = 0
+        self._counts = Counts()
+
+    def sent(self, command: bytes) -> None:
+        """A command goes to the card."""
+        self._by_instruction[command[1]] += 1
+        self._bytes_sent += len(command)
+
+    def answered(self, command: bytes, response: bytes) -> None:
+        """The card's answer to it."""
+        self._bytes_received += len(response)
+        if command[1] in PIN_INSTRUCTIONS and _is_pin_failure(command, response):
+            self._pin_failures += 1
+
+    def failed(self) -> None:
+        """There is none."""
+        self._errors += 1
+
+    def refused(self, header: bytes, reason: str) -> None:  # noqa: ARG002 (what the guard tells)
+        """The guard kept a command from the card."""
+        self._refused += 1
+
+    def counts(self) -> Counts:
+        """All of them now; the same object as before when nothing came."""
+        last = self._counts
+        now = (self._refused, self._pin_failures, self._errors, self._bytes_sent, self._bytes_received)
+        if now != (last.refused, last.pin_failures, last.errors, last.bytes_sent, last.bytes_received):
+            self._counts = last = Counts(self._named(), *now)
+        return last
+
+    def _named(self) -> dict[str, int]:
+        named: dict[str, int] = {}
+        for instruction, count in enumerate(tuple(self._by_instruction)):
+            if count:
+                name = instruction_name(instruction)
+                named[name] = named.get(name, 0) + count
+        return named
+
+
+class Audit:
+    """A Card around a Card: what passes is counted in the ledger."""
+
+    def __init__(self, card: Card, ledger: Ledger) -> None:
+        self._card = card
+        self._ledger = ledger
+
+    @property
+    def transmission(self) -> Transmission:
+        """The card's own."""
+        return self._card.transmission
+
+    def power_on(self) -> bytes:
+        """Power the card on."""
+        return self._card.power_on()
+
+    def reset(self) -> bytes:
+        """Reset it."""
+        return self._card.reset()
+
+    def power_off(self) -> None:
+        """Let go of it."""
+        self._card.power_off()
+
+    def listen(self, listener: CardListener | None) -> None:
+        """The card's own events."""
+        self._card.listen(listener)
+
+    def transmit(self, command: bytes) -> bytes:
+        """Send a command, and count it and its answer."""
+        ledger = self._ledger
+        ledger.sent(command)
+        try:
+            response = self._card.transmit(command)
+        except CardError:
+            ledger.failed()
+            raise
+        ledger.answered(command, response)
+        return response
+
+
+def _is_pin_failure(command: bytes, response: bytes) -> bool:
+    """63Cx or 6300, or 6983, to a PIN. Without one these tell how many tries are left (ISO 7816-4:2013, 11.5.6)."""
+    return (response[-2:-1] == _WRONG_PIN or response[-2:] == _BLOCKED) and _carries_data(command)
+
+
+def _carries_data(command: bytes) -> bool:
+    """More than a header and an Le of one or three bytes (ISO 7816-3, 12.1.3)."""
+    body = len(command) - HEADER_BYTES
+    return body > 1 and not (body == 3 and not command[HEADER_BYTES])
