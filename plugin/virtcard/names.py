@@ -15,7 +15,6 @@ BRIDGE: Final = "org.virtcard1.Bridge"
 
 ERROR_PREFIX: Final = "org.virtcard1.Error."
 
-ACTION_STATUS: Final = "org.virtcard1.status"
 ACTION_ENABLE: Final = "org.virtcard1.enable"
 ACTION_INSERT: Final = "org.virtcard1.insert"
 ACTION_EJECT: Final = "org.virtcard1.eject"

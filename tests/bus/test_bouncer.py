@@ -20,7 +20,7 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.bouncer import TABLE, Bouncer
 from virtcard.bus.connection import Bus
 from virtcard.bus.standard import OBJECT_MANAGER
-from virtcard.names import ACTION_INSERT, ACTION_STATUS, BUS_NAME, DOMAIN, MANAGER, ROOT_PATH, domain_path
+from virtcard.names import ACTION_EJECT, ACTION_INSERT, BUS_NAME, DOMAIN, MANAGER, ROOT_PATH, domain_path
 
 PATH = domain_path(WIN11)
 NOT_AUTHORIZED = "org.virtcard1.Error.NotAuthorized"
@@ -59,6 +59,7 @@ def test_everybody_may_look_without_polkit(private: PrivateBus) -> None:
             user = await connect_as(private.address, NOBODY)
             assert len((await call(user, ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects"))[0]) == 3
             assert await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11") == [PATH]
+            assert len((await call(user, PATH, DOMAIN, "Check", "a{sv}", {}))[0]) == 1
             await user.close()
 
     run_async(test())
@@ -75,9 +76,9 @@ def test_polkit_decides_for_each_action(private: PrivateBus) -> None:
                     await call(user, PATH, DOMAIN, "Enable", "a{sv}", {})
                 assert caught.value.type == NOT_AUTHORIZED
                 assert "org.virtcard1.enable" in caught.value.text
-                await tell_mock(root, "SetAllowed", "as", [ACTION_STATUS])
+                await tell_mock(root, "SetAllowed", "as", [ACTION_EJECT])
                 assert (await refusal(user)).type == NOT_AUTHORIZED
-                assert len(await call(user, PATH, DOMAIN, "Check", "a{sv}", {})) == 1
+                assert await call(user, PATH, DOMAIN, "Eject", "a{sv}", {}) == []
                 await user.close()
 
     run_async(test())
@@ -153,6 +154,24 @@ def test_a_caller_that_leaves_takes_its_question_along(private: PrivateBus) -> N
             await insert(root)
             with suppress(Exception):
                 await waiting
+
+    run_async(test())
+
+
+def test_a_polkit_that_dies_while_it_thinks_has_said_no(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            async with silent_polkit(private.address) as asked:
+                user = await connect_as(private.address, NOBODY)
+                waiting = asyncio.ensure_future(insert(user))
+                await eventually(lambda: asked.checks, "polkit is asked")
+            with pytest.raises(DBusError) as caught:
+                await waiting
+            assert caught.value.type == NOT_AUTHORIZED
+            assert service.calls == []
+            await insert(root)
+            await user.close()
 
     run_async(test())
 

@@ -21,7 +21,6 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
-    ACTION_STATUS,
     BRIDGE,
     BUS_NAME,
     DOMAIN,
@@ -46,7 +45,7 @@ def test_polkit_actions_are_valid_and_ours() -> None:
     dtd = "/usr/share/polkit-1/policyconfig-1.dtd"
     subprocess.run(["xmllint", "--noout", "--nonet", "--dtdvalid", dtd, POLICY], check=True)
     actions = {action.get("id") for action in ElementTree.parse(POLICY).iter("action")}
-    assert actions == {ACTION_STATUS, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
+    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
 
 
 def test_every_action_belongs_to_the_daemons_user() -> None:
@@ -60,10 +59,10 @@ def defaults(action: str) -> list[str | None]:
     return [found.findtext(f"defaults/allow_{who}") for who in ("any", "inactive", "active")]
 
 
-def test_looking_is_free_and_changing_needs_an_administrator() -> None:
-    assert defaults(ACTION_STATUS) == ["yes"] * 3
+def test_whoever_sits_at_the_machine_may_eject_and_others_need_an_administrator() -> None:
+    assert defaults(ACTION_EJECT) == ["auth_admin", "auth_admin", "yes"]
+    assert defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "auth_admin_keep"]
     assert defaults(ACTION_ENABLE) == ["auth_admin_keep"] * 3
-    assert defaults(ACTION_INSERT) == defaults(ACTION_EJECT) == ["no", "no", "auth_admin_keep"]
 
 
 def test_bus_policy_names_our_interfaces_and_the_standard_ones() -> None:

@@ -22,7 +22,6 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
-    ACTION_STATUS,
     BRIDGE,
     DOMAIN,
     MANAGER,
@@ -112,9 +111,12 @@ def test_the_bouncer_knows_every_method() -> None:
 
 
 def test_the_bouncer_asks_for_actions_of_ours() -> None:
-    assert set(TABLE.values()) == {OPEN, ACTION_STATUS, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
+    assert set(TABLE.values()) == {OPEN, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
     assert TABLE[f"{DOMAIN}.Insert"] == ACTION_INSERT
-    assert [member for member, action in TABLE.items() if action == OPEN] == [f"{MANAGER}.FindDomain"]
+    assert [member for member, action in TABLE.items() if action == OPEN] == [
+        f"{MANAGER}.FindDomain",
+        f"{DOMAIN}.Check",
+    ]
 
 
 def test_no_property_can_be_written() -> None:

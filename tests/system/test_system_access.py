@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from helpers.guest import Guest
+from helpers.login_session import login_session
 from helpers.system_host import SystemHost
 from helpers.waiting import wait_until
-from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, ACTION_STATUS, BUS_NAME, DOMAIN, domain_path
+from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, BUS_NAME, DOMAIN, domain_path
 
 READER = "reader:Virtual PCD 00 00"
 POLKIT_ACTIVATION = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
@@ -57,8 +58,9 @@ def empty(host: SystemHost, vm: str, guest: Guest) -> Iterator[Guest]:
 @pytest.fixture
 def rule(host: SystemHost, vm: str) -> Iterator[None]:
     """An administrator lets user nobody put one card in one machine."""
+    uuid = host.virsh("domuuid", vm).strip()
     condition = (
-        f'action.id == "{ACTION_INSERT}" && subject.user == "nobody" && '
+        f'action.id == "{ACTION_INSERT}" && subject.user == "nobody" && action.lookup("uuid") == "{uuid}" && '
         f'action.lookup("domain") == "{vm}" && action.lookup("source") == "{READER}"'
     )
     text = f"polkit.addRule(function(action, subject) {{ if ({condition}) return polkit.Result.YES; }});\n"
@@ -125,10 +127,25 @@ def test_a_rule_of_the_administrator_decides_by_machine_and_card(
     assert host.run("insert", vm, "reader:Virtual PCD 00 01", user="nobody").returncode == 3
 
 
+def test_whoever_sits_at_the_machine_may_eject_and_needs_an_administrator_for_the_rest(
+    host: SystemHost, vm: str, empty: Guest
+) -> None:
+    host.virtcard("insert", vm, READER)
+    with login_session(host, "nobody", active=False) as session:
+        assert session.virtcard("eject", vm).returncode == 3
+    empty.wait_reader_state("present")
+    with login_session(host, "nobody", active=True) as session:
+        assert session.virtcard("disable", vm).returncode == 3
+        assert session.virtcard("insert", vm, READER).returncode == 3
+        done = session.virtcard("eject", vm)
+        assert (done.returncode, done.stderr) == (0, "")
+    empty.wait_reader_state("empty")
+
+
 def test_polkit_knows_every_action_and_whose_it_is(host: SystemHost) -> None:
     shown = host.root.check("pkaction", "--verbose")
     described = {part.split(":\n")[0]: part for part in shown.split("\n\n")}
-    for action in (ACTION_STATUS, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT):
+    for action in (ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT):
         assert "org.freedesktop.policykit.owner -> unix-user:virtcard" in described[action]
 
 

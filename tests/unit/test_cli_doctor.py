@@ -155,7 +155,14 @@ def test_libpcsclites_own_variable_is_followed(machine: Path) -> None:
     assert elsewhere in pcsc.check_pcscd(at(machine, PCSCLITE_CSOCK_NAME=elsewhere)).message
 
 
-def test_without_polkit_nothing_is_needed(machine: Path) -> None:
+def test_without_polkit_only_root_may(machine: Path) -> None:
+    outcome = pcsc.check_polkit(at(machine))
+    assert outcome.result is Result.WARNING
+    assert "only root may" in outcome.message
+
+
+def test_a_polkit_that_nobody_asks_needs_no_rule(machine: Path) -> None:
+    put(machine, pcsc.POLKIT)
     assert pcsc.check_polkit(at(machine)).result is Result.OK
 
 
@@ -326,5 +333,5 @@ def _qemu(machine: Path, printed: str) -> Path:
 
 
 def _asks_polkit(machine: Path) -> None:
-    for policy in pcsc.ACTIONS.values():
+    for policy in (pcsc.POLKIT, *pcsc.ACTIONS.values()):
         put(machine, policy)

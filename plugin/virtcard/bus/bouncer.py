@@ -23,7 +23,6 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
-    ACTION_STATUS,
     DOMAIN,
     MANAGER,
 )
@@ -31,11 +30,11 @@ from virtcard.names import (
 log = logging.getLogger(__name__)
 
 OPEN: Final = "open"
-"""For everybody: it tells no more than the properties do, which the bus shows to everybody."""
+"""For everybody, without a check: it changes nothing, and what it tells is hardly more than the bus shows to all."""
 
 TABLE: Final[Mapping[str, str]] = {
     f"{MANAGER}.FindDomain": OPEN,
-    f"{DOMAIN}.Check": ACTION_STATUS,
+    f"{DOMAIN}.Check": OPEN,
     f"{DOMAIN}.Enable": ACTION_ENABLE,
     f"{DOMAIN}.Disable": ACTION_ENABLE,
     f"{DOMAIN}.Insert": ACTION_INSERT,

@@ -26,6 +26,9 @@ ACTIONS = {
 }
 """What the system's virtcardd does, and the file that says whether anybody asks polkit for it."""
 
+POLKIT = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
+"""By which D-Bus starts it."""
+
 
 def check_pcscd(situation: Situation) -> Outcome:
     """Somebody listens on pcscd's socket: pcscd, or systemd for it."""
@@ -43,9 +46,13 @@ def check_pcscd(situation: Situation) -> Outcome:
 
 
 def check_polkit(situation: Situation) -> Outcome:
-    """A rule lets the user of the system's virtcardd use pcscd and libvirt."""
+    """It is there, and a rule lets the user of the system's virtcardd use pcscd and libvirt."""
     if situation.bus == "session":
         return ok("Your own virtcardd needs no polkit rule while your session is active.")
+    if not situation.path(POLKIT).exists():
+        return warning(
+            "polkit is not installed, so only root may enable, insert and eject.", "Install it: apt install polkitd."
+        )
     asked = [action for action, policy in ACTIONS.items() if situation.path(policy).exists()]
     if not asked:
         return ok("Neither pcscd nor libvirt asks polkit on this machine.")
