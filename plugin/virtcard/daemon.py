@@ -34,6 +34,7 @@ from virtcard.limits import UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
 from virtcard.service.bridges import Bridges
+from virtcard.service.cards import Cards
 from virtcard.service.changes import Changes
 from virtcard.service.core import VirtcardService
 from virtcard.service.insertions import Insertions
@@ -60,8 +61,9 @@ class Daemon:
         self.settings = chosen
         registry = Registry()
         self.watcher = ReaderWatcher()
-        cards = SoftSource(own_store(session=chosen.session))
-        sources = Sources.installed({"reader": ReaderSource(self.watcher), "card": cards})
+        store = own_store(session=chosen.session)
+        self.cards = Cards(registry, store)
+        sources = Sources.installed({"reader": ReaderSource(self.watcher), "card": SoftSource(store)})
         self.link = Link(
             chosen.uri.text,
             on_event=self._on_event,
@@ -133,8 +135,9 @@ class Daemon:
 
     async def _work(self, bus: Bus, stop: asyncio.Event) -> None:
         self.watcher.start()
-        tasks = [asyncio.create_task(self.link.run()), asyncio.create_task(self.service.run())]
+        tasks = [asyncio.create_task(each.run()) for each in (self.link, self.service, self.cards)]
         try:
+            await self.cards.look_at_all()
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_PASS_PATIENCE):
                     await _first(self._first_pass.wait(), stop.wait(), bus.wait_closed())

@@ -136,3 +136,6 @@ NSS_PATIENCE: Final = 5.0
 
 CARD_STORE_PATIENCE: Final = 5.0
 """Seconds to wait for whoever makes or deletes a card: the slowest step, a new test authority, takes less than one."""
+
+CARD_SETTLE: Final = 0.1
+"""Seconds between a change in the store of cards and the look at it: a VERIFY writes the card's file twice."""

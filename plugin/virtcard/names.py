@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import unquote
 from uuid import UUID
 
 BUS_NAME: Final = "org.virtcard1"
@@ -12,6 +13,7 @@ MANAGER: Final = "org.virtcard1.Manager"
 DOMAIN: Final = "org.virtcard1.Domain"
 READER: Final = "org.virtcard1.Reader"
 BRIDGE: Final = "org.virtcard1.Bridge"
+CARD: Final = "org.virtcard1.Card"
 
 ERROR_PREFIX: Final = "org.virtcard1.Error."
 
@@ -36,6 +38,22 @@ def domain_path(uuid: UUID) -> str:
 def reader_path(number: int) -> str:
     """Object path of a host reader."""
     return f"{ROOT_PATH}/reader/{number}"
+
+
+def card_path(name: str) -> str:
+    """Object path of a software card: what is no letter or digit is `_` and its hex, as sd_bus_path_encode(3) does."""
+    escaped = (letter if letter.isascii() and letter.isalnum() else _escaped(letter) for letter in name[1:])
+    first = name[:1] if name[:1].isascii() and name[:1].isalpha() else _escaped(name[:1])
+    return f"{ROOT_PATH}/card/{first}{''.join(escaped)}"
+
+
+def card_name(path: str) -> str:
+    """The name of the card with this object path."""
+    return unquote(path.rpartition("/")[2].replace("_", "%"))
+
+
+def _escaped(letter: str) -> str:
+    return "".join(f"_{byte:02x}" for byte in letter.encode())
 
 
 def bridge_path(uuid: UUID, slot: int) -> str:

@@ -23,6 +23,7 @@ from virtcard.names import (
     ACTION_INSERT,
     BRIDGE,
     BUS_NAME,
+    CARD,
     DOMAIN,
     MANAGER,
     READER,
@@ -72,7 +73,7 @@ def test_bus_policy_names_our_interfaces_and_the_standard_ones() -> None:
         if policy.get("context") == "default"
         for rule in policy.iter("allow")
     }
-    ours = {MANAGER, DOMAIN, READER, BRIDGE, PROPERTIES, OBJECT_MANAGER, INTROSPECTABLE, PEER}
+    ours = {MANAGER, DOMAIN, READER, BRIDGE, CARD, PROPERTIES, OBJECT_MANAGER, INTROSPECTABLE, PEER}
     assert default == {(BUS_NAME, interface) for interface in ours}
 
 

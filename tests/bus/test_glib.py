@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from helpers.bus import REPOSITORY, Serving, private_bus
-from helpers.fake_service import FEDORA, WIN11, FakeService, domain_view
-from virtcard.names import BUS_NAME, DOMAIN, ROOT_PATH, bridge_path, domain_path, reader_path
+from helpers.fake_service import FEDORA, WIN11, FakeService, card_view, domain_view
+from virtcard.names import BUS_NAME, CARD, DOMAIN, ROOT_PATH, bridge_path, card_path, domain_path, reader_path
 
 
 @contextmanager
@@ -45,6 +45,26 @@ def test_a_glib_object_manager_sees_objects_come_change_and_go() -> None:
         assert next(seen) == ["changed", domain_path(FEDORA), {"Name": "fedora42", "Id": -1}, "fedora42"]
         serving.run(lambda: service.registry.domains.drop(FEDORA))
         assert next(seen) == ["removed", domain_path(FEDORA)]
+
+
+def test_a_glib_object_manager_sees_software_cards_come_change_and_go() -> None:
+    service = FakeService()
+    jane = card_view("jane-piv")
+    path = card_path("jane-piv")
+    with (
+        private_bus() as private,
+        Serving(private.address, service) as serving,
+        glib_client(private.address) as seen,
+    ):
+        assert next(seen) == ["ready"]
+        serving.run(lambda: service.registry.cards.put("jane-piv", jane))
+        assert next(seen) == ["added", path, [CARD]]
+        blocked = replace(jane, card=replace(jane.card, pin_tries=0), domains=(WIN11,))
+        serving.run(lambda: service.registry.cards.put("jane-piv", blocked))
+        changed = {"PinTries": 0, "Domains": [domain_path(WIN11)]}
+        assert next(seen) == ["changed", path, changed, "jane-piv"]
+        serving.run(lambda: service.registry.cards.drop("jane-piv"))
+        assert next(seen) == ["removed", path]
 
 
 def test_gdbus_introspects_and_calls_us() -> None:

@@ -11,9 +11,10 @@ import pytest
 from dbus_next.service import ServiceInterface
 
 from helpers.bus import REPOSITORY
-from helpers.fake_service import FakeService, bridge_view, domain_view, reader_view
+from helpers.fake_service import FakeService, bridge_view, card_view, domain_view, reader_view
 from virtcard.bus.bouncer import OPEN, TABLE
 from virtcard.bus.bridge import BridgeInterface
+from virtcard.bus.card import CardInterface
 from virtcard.bus.domain import DomainInterface
 from virtcard.bus.manager import ManagerInterface
 from virtcard.bus.reader import ReaderInterface
@@ -23,6 +24,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     BRIDGE,
+    CARD,
     DOMAIN,
     MANAGER,
     READER,
@@ -39,6 +41,7 @@ def interfaces() -> list[Shown[Any]]:
         DomainInterface(service, domain_view()),
         ReaderInterface(reader_view()),
         BridgeInterface(bridge_view()),
+        CardInterface(card_view()),
     ]
 
 
@@ -62,7 +65,7 @@ def members(interface: ElementTree.Element) -> set[tuple[str, ...]]:
 
 
 def test_each_interface_has_its_file() -> None:
-    assert {path.stem for path in FILES} == {MANAGER, DOMAIN, READER, BRIDGE}
+    assert {path.stem for path in FILES} == {MANAGER, DOMAIN, READER, BRIDGE, CARD}
     assert {path.stem: each.get("name") for path, each in zip(FILES, documented(), strict=True)} == {
         path.stem: path.stem for path in FILES
     }

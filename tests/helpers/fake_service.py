@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
+from virtcard.card.soft.summary import KeySummary, Summary
 from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.api import EnableOptions
@@ -14,6 +15,7 @@ from virtcard.service.registry import Registry
 from virtcard.service.views import (
     BridgeState,
     BridgeView,
+    CardView,
     Change,
     DomainView,
     ReaderView,
@@ -41,6 +43,12 @@ def bridge_view(uuid: UUID = WIN11) -> BridgeView:
     """A bridge with a card in it."""
     endpoint = f"unix:///run/virtcard/vm/{uuid}.sock"
     return BridgeView(uuid, 0, "reader:Yubico*", endpoint, BridgeState.INSERTED, 1_700_000_000_000_000, 7)
+
+
+def card_view(name: str = "jane") -> CardView:
+    """A PIV card with one key, in no domain."""
+    key = KeySummary("9a", "p256", "generated", "CN=Jane", "2029-01-01T00:00:00Z")
+    return CardView(Summary(name, "piv", 4711, "2026-01-01T00:00:00Z", 3, 2, (key,)))
 
 
 class FakeService:

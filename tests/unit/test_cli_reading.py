@@ -9,7 +9,7 @@ import pytest
 
 from helpers.door import ATR, FEDORA, WIN11, FakeDoor, Happened
 from virtcard.cli.run import run
-from virtcard.names import DOMAIN, READER, domain_path, reader_path
+from virtcard.names import CARD, DOMAIN, READER, card_path, domain_path, reader_path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -187,6 +187,13 @@ def test_watch_prints_one_line_per_change(capsys: Capture) -> None:
     door = FakeDoor(happened=[Happened("changed", domain_path(WIN11), DOMAIN, changed)])
     assert run(["watch"], door.choice()) == 0
     assert capsys.readouterr().out == f"domain {WIN11} changed state='shut off' live=no card=-\n"
+
+
+def test_watch_calls_a_software_card_by_its_name(capsys: Capture) -> None:
+    properties = {"PinTries": 2, "Keys": [{"slot": "9a", "algorithm": "p256"}, {"slot": "9c", "algorithm": "p256"}]}
+    door = FakeDoor(happened=[Happened("changed", card_path("jane-piv"), CARD, properties)])
+    assert run(["watch"], door.choice()) == 0
+    assert capsys.readouterr().out == "card jane-piv changed pin_tries=2 keys=9a,9c\n"
 
 
 def test_every_verb_leaves_the_bus_when_it_is_done() -> None:

@@ -52,6 +52,7 @@ DOORS: Final = {
     "jinja2": ["domain"],
     "markupsafe": ["domain"],
     "cryptography": ["card"],
+    "asyncinotify": ["card.soft.watch"],
     "msgspec": ["policy", "service", "card.soft"],
     "click": ["cli", "daemon"],
     "rich": ["cli"],

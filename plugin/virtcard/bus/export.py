@@ -11,13 +11,14 @@ from dbus_next.signature import Variant
 
 from virtcard.bus.bouncer import Bouncer
 from virtcard.bus.bridge import BridgeInterface
+from virtcard.bus.card import CardInterface
 from virtcard.bus.connection import Bus
 from virtcard.bus.domain import DomainInterface
 from virtcard.bus.manager import ManagerInterface
 from virtcard.bus.reader import ReaderInterface
 from virtcard.bus.shown import Shown
 from virtcard.bus.standard import PROPERTIES
-from virtcard.names import BUS_NAME, ROOT_PATH, bridge_path, domain_path, reader_path
+from virtcard.names import BUS_NAME, ROOT_PATH, bridge_path, card_path, domain_path, reader_path
 from virtcard.service.api import Service
 from virtcard.service.registry import Shelf
 from virtcard.service.views import StatusView
@@ -40,6 +41,7 @@ async def serve(bus: Bus, service: Service) -> None:
     _Shelved(announcer, registry.domains, domain_path, lambda view: DomainInterface(service, view))
     _Shelved(announcer, registry.readers, reader_path, ReaderInterface)
     _Shelved(announcer, registry.bridges, lambda key: bridge_path(*key), BridgeInterface)
+    _Shelved(announcer, registry.cards, card_path, CardInterface)
     await bus.claim(BUS_NAME)
 
 

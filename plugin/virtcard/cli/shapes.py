@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from virtcard.cli.door import Objects, Properties
-from virtcard.names import BRIDGE, DOMAIN, MANAGER, READER, ROOT_PATH
+from virtcard.names import BRIDGE, CARD, DOMAIN, MANAGER, READER, ROOT_PATH, card_name
 
-KINDS = {MANAGER: "manager", DOMAIN: "domain", READER: "reader", BRIDGE: "bridge"}
+KINDS = {MANAGER: "manager", DOMAIN: "domain", READER: "reader", BRIDGE: "bridge", CARD: "card"}
 
 
 class Domain(TypedDict):
@@ -94,7 +94,8 @@ class Status(TypedDict):
 
 
 class Change(TypedDict):
-    """One line of `watch --json`. `event` is "added", "removed" or "changed"; `type` domain, reader, bridge or manager.
+    """One line of `watch --json`. `event` is "added", "removed" or "changed"; `type` is domain, reader, bridge,
+    card or manager.
 
     `properties` has the new values under the names of the shapes above."""
 
@@ -192,6 +193,11 @@ def change(kind: str, path: str, interface: str, values: Properties) -> Change:
         path=path,
         properties={_snake(name): _value(name, value) for name, value in values.items()},
     )
+
+
+def label(shape: Change) -> str:
+    """What a person calls the object that changed."""
+    return card_name(shape["path"]) if shape["type"] == "card" else shape["path"].rpartition("/")[2].replace("_", "-")
 
 
 def domains(objects: Objects) -> list[Domain]:

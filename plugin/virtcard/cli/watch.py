@@ -8,7 +8,7 @@ import click
 
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, say_json_line
-from virtcard.cli.shapes import Change, change
+from virtcard.cli.shapes import Change, change, label
 
 
 @click.command("watch")
@@ -18,7 +18,7 @@ from virtcard.cli.shapes import Change, change
 def verb(choice: Choice, as_json: bool, timeout: float | None) -> None:
     """Print changes as they come.
 
-    Every change of a domain, a reader or a bridge is a line, until Ctrl-C.
+    Every change of a domain, a reader, a bridge or a software card is a line, until Ctrl-C.
     """
     with choice.open() as client:
         for event in client.events(timeout):
@@ -31,8 +31,7 @@ def verb(choice: Choice, as_json: bool, timeout: float | None) -> None:
 
 def _show(shape: Change) -> None:
     values = " ".join(f"{name}={_word(value)}" for name, value in shape["properties"].items())
-    name = shape["path"].rpartition("/")[2].replace("_", "-")
-    say(f"{shape['type']} {name} {shape['event']} {values}".rstrip().replace("\n", " "))
+    say(f"{shape['type']} {label(shape)} {shape['event']} {values}".rstrip().replace("\n", " "))
     sys.stdout.flush()
 
 
@@ -40,6 +39,6 @@ def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ",".join(str(each) for each in value) or "-"
+        return ",".join(str(each["slot"] if isinstance(each, dict) else each) for each in value) or "-"
     text = "-" if value in (None, "") else str(value)
     return f"'{text}'" if " " in text else text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from virtcard.service.views import BridgeView, DomainView, ReaderView
+from virtcard.service.views import BridgeView, CardView, DomainView, ReaderView
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -61,9 +61,10 @@ class Shelf(Generic[K, V]):
 
 
 class Registry:
-    """The three shelves that D-Bus shows as objects."""
+    """The shelves that D-Bus shows as objects."""
 
     def __init__(self) -> None:
         self.domains: Shelf[UUID, DomainView] = Shelf()
         self.readers: Shelf[int, ReaderView] = Shelf()
         self.bridges: Shelf[tuple[UUID, int], BridgeView] = Shelf()
+        self.cards: Shelf[str, CardView] = Shelf()

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from virtcard.bridge.status import BridgeState as BridgeState  # noqa: PLC0414 (a word of the views too)
 from virtcard.card.audit import Counts as Counts  # noqa: PLC0414 (a word of the views too)
+from virtcard.card.soft.summary import Summary
 from virtcard.domain.finding import Finding
 from virtcard.domain.state import VirtualReader as VirtualReader  # noqa: PLC0414 (a word of the views too)
 
@@ -64,6 +65,16 @@ class BridgeView:
     last_error: str = ""
     counts: Counts = field(default_factory=Counts)
     """What its cards were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """One software card. Of a damaged one only the name is known, and `last_error` says what is wrong."""
+
+    card: Summary
+    domains: tuple[UUID, ...] = ()
+    """Domains whose bridges use it."""
+    last_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

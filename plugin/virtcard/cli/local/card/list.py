@@ -21,11 +21,13 @@ def verb(choice: Choice, as_json: bool) -> int:
 
     One whose file is damaged is told on stderr, and the others are listed all the same.
     """
+    from virtcard.card.soft.summary import summary
+
     store = chosen(choice)
     found, code = [], 0
     for name in store.names():
         try:
-            found.append(soft_card(store.read(name)))
+            found.append(soft_card(summary(store.read(name))))
         except VirtcardError as error:
             complain(error.message, error.hint)
             code = code or error.exit_code

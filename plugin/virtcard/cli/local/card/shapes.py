@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from virtcard.card.soft.model import CardData
+    from virtcard.card.soft.summary import KeySummary, Summary
 
 
 class SoftCard(TypedDict):
@@ -35,41 +35,22 @@ class SoftCardWithKeys(SoftCard):
     keys: list[Key]
 
 
-def soft_card(data: CardData) -> SoftCard:
+def soft_card(card: Summary) -> SoftCard:
     """The shape of a card."""
     return SoftCard(
-        name=data.name,
-        type=str(data.type),
-        serial=data.serial,
-        created=data.created,
-        pin_tries=data.pin.tries_left,
-        puk_tries=data.puk.tries_left,
+        name=card.name,
+        type=card.type,
+        serial=card.serial,
+        created=card.created,
+        pin_tries=card.pin_tries,
+        puk_tries=card.puk_tries,
     )
 
 
-def with_keys(data: CardData) -> SoftCardWithKeys:
+def with_keys(card: Summary) -> SoftCardWithKeys:
     """The shape of a card with its keys, in the order of its slots."""
-    return SoftCardWithKeys(**soft_card(data), keys=_keys(data))
+    return SoftCardWithKeys(**soft_card(card), keys=[_key(key) for key in card.keys])
 
 
-def _keys(data: CardData) -> list[Key]:
-    from virtcard.card.soft import make
-    from virtcard.card.soft.layout import LAYOUTS
-
-    told = {each.name: each.told() for each in make.certificates(data)}
-    layout = LAYOUTS[data.type]
-    found = []
-    for slot in layout.slots + layout.more:
-        record = data.key(slot.number)
-        if record is not None:
-            subject, expires = told.get(slot.name, ("", ""))
-            found.append(
-                Key(
-                    slot=slot.name,
-                    algorithm=str(record.algorithm),
-                    origin=str(record.origin),
-                    subject=subject,
-                    expires=expires,
-                )
-            )
-    return found
+def _key(key: KeySummary) -> Key:
+    return Key(slot=key.slot, algorithm=key.algorithm, origin=key.origin, subject=key.subject, expires=key.expires)

@@ -19,7 +19,9 @@ def verb(choice: Choice, name: str, as_json: bool) -> None:
 
     Nothing secret is shown, and no PIN is needed.
     """
-    card = with_keys(chosen(choice).read(name))
+    from virtcard.card.soft.summary import summary
+
+    card = with_keys(summary(chosen(choice).read(name)))
     if as_json:
         say_json(card)
         return

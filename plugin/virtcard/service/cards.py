@@ -1,0 +1,119 @@
+"""Software cards on the shelf: as their files are, whoever changes them, and which domains use them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from virtcard.card.soft.store import Store
+from virtcard.card.soft.summary import Summary, summary
+from virtcard.card.soft.watch import appeared, changed_cards
+from virtcard.errors import NoSuchCard, VirtcardError
+from virtcard.limits import CARD_SETTLE, RECONCILE_PERIOD
+from virtcard.service.bridges import Key
+from virtcard.service.registry import Registry
+from virtcard.service.threads import start
+from virtcard.service.views import BridgeView, CardView
+
+log = logging.getLogger(__name__)
+
+SCHEME: Final = "card:"
+
+
+class Cards:
+    """Belongs to the event loop's thread; files are read on threads of their own."""
+
+    def __init__(self, registry: Registry, store: Store) -> None:
+        self._shelf = registry.cards
+        self._bridges = registry.bridges
+        self._store = store
+        self._looking = asyncio.Lock()
+        self._dirty: set[str | None] = set()
+        self._heard = asyncio.Event()
+        self._bridges.listen(self._on_bridge)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._keep_looking())
+
+    async def look(self, name: str) -> None:
+        """Show this card as it is on disk now."""
+        async with self._looking:
+            view = await asyncio.wrap_future(start(_read, self._store, name))
+            if view is None:
+                self._shelf.drop(name)
+            else:
+                self._shelf.put(name, replace(view, domains=self._users().get(name, ())))
+
+    async def look_at_all(self) -> None:
+        """Show every card as it is on disk now."""
+        shown = {name for name, _ in self._shelf.items()}
+        for name in sorted(shown | set(await asyncio.wrap_future(start(_names, self._store)))):
+            await self.look(name)
+
+    async def _follow(self) -> None:
+        while True:
+            self._hear(None)  # the directory may have gone a moment ago
+            try:
+                await appeared(self._store.directory)
+                async for name in changed_cards(self._store.directory):
+                    self._hear(name)
+            except OSError as error:
+                log.warning("the cards in %s cannot be watched: %s", self._store.directory, error.strerror)
+                await asyncio.sleep(RECONCILE_PERIOD)
+
+    def _hear(self, name: str | None) -> None:
+        self._dirty.add(name)
+        self._heard.set()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._heard.wait()
+            await asyncio.sleep(CARD_SETTLE)
+            self._heard.clear()
+            dirty, self._dirty = self._dirty, set()
+            if None in dirty:
+                await self.look_at_all()
+            else:
+                for name in sorted(each for each in dirty if each):
+                    await self.look(name)
+
+    def _users(self) -> dict[str, tuple[UUID, ...]]:
+        users: dict[str, tuple[UUID, ...]] = {}
+        for view in self._bridges.values():
+            if view.source.startswith(SCHEME):
+                name = view.source.removeprefix(SCHEME)
+                users[name] = (*users.get(name, ()), view.uuid)
+        return users
+
+    def _on_bridge(self, _key: Key, old: BridgeView | None, new: BridgeView | None) -> None:
+        if (old.source if old else "") != (new.source if new else ""):
+            users = self._users()
+            for name, view in self._shelf.items():
+                self._shelf.put(name, replace(view, domains=users.get(name, ())))
+
+
+def _read(store: Store, name: str) -> CardView | None:
+    """The card; None when it is not there, and only its name when it cannot be read."""
+    try:
+        return CardView(summary(store.read(name)))
+    except NoSuchCard:
+        return None
+    except VirtcardError as error:
+        return CardView(Summary(name), last_error=error.message)
+    except Exception:
+        log.exception("the card %s cannot be shown", name)
+        return CardView(Summary(name), last_error=f"The card {name} cannot be shown; the journal tells why.")
+
+
+def _names(store: Store) -> tuple[str, ...]:
+    try:
+        return store.names()
+    except (VirtcardError, OSError) as error:
+        log.warning("the cards in %s cannot be read: %s", store.directory, error)
+        return ()
