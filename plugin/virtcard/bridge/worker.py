@@ -36,8 +36,10 @@ class Worker:
         try:
             while core.state is not BridgeState.CLOSED:
                 self._turn_safely()
-                if bulletin.news:
+                # A card that is out is let go first: whoever hears of it may put it into another machine.
+                if bulletin.news and core.seat.to_retire() is None:
                     bulletin.deliver()
+            bulletin.deliver()
             core.closed.set()
         except GivenUp as end:
             if core.state is BridgeState.CLOSED:
