@@ -6,10 +6,14 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from helpers.network import stay_on_loopback
 
 stay_on_loopback()
+
+settings.register_profile("virtcard", deadline=None)  # how long an example takes depends on what runs beside it
+settings.load_profile("virtcard")
 
 
 def pytest_configure() -> None:

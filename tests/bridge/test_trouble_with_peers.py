@@ -260,7 +260,7 @@ def test_command_before_the_card_is_in_fails(make_peer: MakePeer, make_bridge: M
         peer.exchange(COMMAND)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rubbish=st.binary(min_size=1, max_size=200))
 def test_rubbish_ends_a_conversation_and_never_the_bridge(
     make_peer: MakePeer, make_bridge: MakeBridge, rubbish: bytes, rubbish_bridge: tuple[QemuPeer, Watched]

@@ -11,7 +11,7 @@ import pytest
 from dbus_next.errors import InvalidMessageError
 from dbus_next.message import Message
 from dbus_next.signature import Variant
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtcard.bus.stream import WholeMessage
@@ -22,7 +22,6 @@ PLAIN = (
 )
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_can_be_sent(anything: str) -> None:
     sent = text(anything)
@@ -31,7 +30,6 @@ def test_any_text_can_be_sent(anything: str) -> None:
     Message.new_signal("/", "a.b", "C", "s", [sent])._marshall()
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), PLAIN | st.binary() | st.lists(st.text(max_size=5), max_size=3)))
 def test_options_come_back_as_they_were_given(options: dict[str, Any]) -> None:
     with suppress(ValueError):  # an empty list of nothing has no type, a NUL or a surrogate cannot be sent
@@ -65,7 +63,6 @@ def test_what_cannot_be_sent_is_a_value_error(signature: str, body: list[Any]) -
         wrap(signature, body)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 250), st.integers(0, 250))
 def test_whatever_bytes_come_the_next_message_is_found(untrusted: bytes, body: int, fields: int) -> None:
     header = struct.pack("<cBBBIII", b"l", 1, 0, 1, body, 1, fields)
@@ -81,7 +78,6 @@ def test_whatever_bytes_come_the_next_message_is_found(untrusted: bytes, body: i
     assert following.member == "Next"
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=64))
 def test_no_bytes_do_more_harm_than_to_end_the_connection(untrusted: bytes) -> None:
     incoming = WholeMessage(BytesIO(untrusted))

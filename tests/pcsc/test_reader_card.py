@@ -106,7 +106,7 @@ def test_a_command_chain_arrives_whole(lab: Lab) -> None:
     assert card.transmit(echo(b"second")) == b"first second" + OK
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(min_size=1, max_size=2_000))
 def test_whatever_goes_in_comes_back(lab: Lab, data: bytes) -> None:
     if lab.atr(0) != ATR_T1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtcard.domain.budget import MINUTE, RedefineBudget
@@ -63,7 +63,6 @@ def test_a_forgotten_domain_starts_anew() -> None:
     assert budget.spend(ONE)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 30), max_size=60), st.integers(1, 5))
 def test_no_minute_ever_sees_more_than_the_limit(steps: list[float], limit: int) -> None:
     clock = Clock()

@@ -322,7 +322,7 @@ COMMANDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(COMMANDS, max_size=12), st.booleans())
 def test_any_bytes_get_a_status_word_of_the_standard(commands: list[bytes], is_verified: bool) -> None:
     card = CacCard()

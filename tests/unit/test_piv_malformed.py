@@ -144,7 +144,7 @@ commands = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(commands, min_size=1, max_size=8), st.booleans())
 def test_any_commands_get_a_status_word(folder: Path, sent: list[CommandApdu], as_administrator: bool) -> None:
     card = shared(folder).select()
@@ -156,7 +156,7 @@ def test_any_commands_get_a_status_word(folder: Path, sent: list[CommandApdu], a
         assert answer.sw1 in OK or answer.data == b""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(commands, min_size=1, max_size=8))
 def test_nobody_becomes_administrator_or_logs_in_by_chance(folder: Path, sent: list[CommandApdu]) -> None:
     card = shared(folder).select()
@@ -168,7 +168,7 @@ def test_nobody_becomes_administrator_or_logs_in_by_chance(folder: Path, sent: l
     assert card.stored.data.objects == objects
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=300), max_size=8))
 def test_any_bytes_get_a_status_word(folder: Path, sent: list[bytes]) -> None:
     card = shared(folder).select()

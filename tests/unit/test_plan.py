@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.domain_vectors import NAMES, SOCKET_DIR, canonical, socket_of, vector
@@ -306,7 +306,6 @@ def domains(draw: st.DrawFn) -> str:
     return f"<domain xmlns:q='urn:q' type=\"kvm\">{text}</domain>\n<!-- after -->"
 
 
-@settings(deadline=None)
 @given(domains())
 def test_disable_leaves_any_domain_as_it_was_found(xml: str) -> None:
     plan = enable(xml)

@@ -193,5 +193,5 @@ class Bridge(RuleBasedStateMachine):
                     pass
 
 
-Bridge.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+Bridge.TestCase.settings = settings(max_examples=150, stateful_step_count=50)
 TestBridge = Bridge.TestCase

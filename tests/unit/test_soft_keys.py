@@ -113,7 +113,7 @@ def test_what_is_no_signature_block_is_raw_rsa_too(block: bytes) -> None:
     assert keys.rsa(KEY, block) == raw(KEY, block)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(number=st.integers(0, KEY.private_numbers().public_numbers.n - 1))
 def test_any_number_below_the_modulus_is_raised_to_the_private_exponent(number: int) -> None:
     block = number.to_bytes(SIZE, "big")

@@ -472,4 +472,4 @@ class Tries(RuleBasedStateMachine):
 
 
 TestTries = Tries.TestCase
-TestTries.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTries.settings = settings(max_examples=60, stateful_step_count=30)

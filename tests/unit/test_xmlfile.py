@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.domain_vectors import NAMES, vector
@@ -140,7 +140,6 @@ def test_what_is_appended_to_any_element_can_be_removed_to_the_byte(name: str) -
         assert back.result() == text
 
 
-@settings(deadline=None)
 @given(st.text())
 @example("<\U00018d09")
 def test_any_text_is_a_domain_or_an_error(text: str) -> None:
