@@ -139,3 +139,27 @@ CARD_STORE_PATIENCE: Final = 5.0
 
 CARD_SETTLE: Final = 0.1
 """Seconds between a change in the store of cards and the look at it: a VERIFY writes the card's file twice."""
+
+POLICY_FILE_MAX: Final = 256 * 1024
+"""Bytes of a policy file: a thousand rules of ten lines."""
+
+POLICY_LINE_MAX: Final = 4096
+"""Characters of a line of it: tomllib needs a second for a key with 5,000 dots, and 20 for one with four times that."""
+
+POLICY_FILES_MAX: Final = 1000
+"""Files in one policy directory; beyond it something other than a person writes them."""
+
+POLICY_RULES_MAX: Final = 10_000
+"""Rules of a policy: deciding by all of them takes about ten milliseconds."""
+
+POLICY_PATTERN_MAX: Final = 256
+"""Characters of a glob: a PC/SC reader name has 127 at most, as a source has twice that."""
+
+POLICY_APPLICATIONS_MAX: Final = 64
+"""Applications of one command table; cards with more than ten are rare."""
+
+POLICY_COMMANDS_MAX: Final = 256
+"""Commands that a table allows or denies for an application: there are no more instructions."""
+
+POLICY_PIN_RESERVE_MAX: Final = 15
+"""PIN tries: a card tells them in four bits (ISO 7816-4, 63Cx)."""

@@ -1,4 +1,4 @@
-"""What is built: wheel, sdist and editable install all carry the code, and dbus/ and xml/ as data."""
+"""What is built: wheel, sdist and editable install all carry the code, and data: dbus/, xml/, the vendor's policy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from virtcard.version import VERSION
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("pyproject.toml", "LICENSE", "README.md", "plugin", "dbus", "xml")
+PARTS = ("pyproject.toml", "LICENSE", "README.md", "plugin", "dbus", "xml", "contrib/policy")
 LITTER = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist")
 
 EDITABLE = "import sys; from setuptools.build_meta import build_editable; print(build_editable(sys.argv[1]))"
@@ -61,8 +61,9 @@ def sdist_names(folder: Path) -> set[str]:
 
 def data_files() -> set[str]:
     """What `virtcard/data` must hold, by the folders that people edit."""
-    every = (path for folder in ("dbus", "xml") for path in (REPOSITORY / folder).rglob("*") if path.is_file())
-    return {f"virtcard/data/{path.relative_to(REPOSITORY)}" for path in every}
+    folders = (REPOSITORY / name for name in ("dbus", "xml", "contrib/policy"))
+    every = ((folder, path) for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {f"virtcard/data/{path.relative_to(folder.parent)}" for folder, path in every}
 
 
 def code_files() -> set[str]:
@@ -75,7 +76,11 @@ def below(prefix: str, names: Iterable[str]) -> set[str]:
 
 
 def test_there_is_data_to_carry() -> None:
-    assert {"virtcard/data/dbus/org.virtcard1.conf", "virtcard/data/xml/devices.xml.j2"} <= data_files()
+    assert {
+        "virtcard/data/dbus/org.virtcard1.conf",
+        "virtcard/data/xml/devices.xml.j2",
+        "virtcard/data/policy/session/50-virtcard.toml",
+    } <= data_files()
 
 
 def test_the_wheel_carries_code_and_data(built: Path) -> None:

@@ -1,0 +1,186 @@
+"""Where policy files lie, and whether they may be believed.
+
+A file counts as much as whoever can write it: it and every directory on its way must belong to root or to the
+daemon's user, and nobody else may write there.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from virtcard.limits import POLICY_FILE_MAX, POLICY_FILES_MAX
+from virtcard.names import SYSTEM_USER
+from virtcard.policy.load import Document, Policy, parse
+from virtcard.policy.model import Place
+from virtcard.policy.problem import Problem, Severity
+
+SUFFIX: Final = ".toml"
+FOLDER: Final = "virtcard/policy.d"
+
+ADMIN: Final = Path("/etc", FOLDER)
+GRANTS: Final = Path("/var/lib", FOLDER)
+VENDOR: Final = Path("/usr/lib", FOLDER)
+SHIPPED: Final = Path(__file__).parents[1] / "data" / "policy"
+"""The vendor's rules as the package has them: `system` and `session`. Who writes there writes our code too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The directories of one instance in the order in which they count; those that are not there are empty."""
+
+    admin: Path
+    grants: Path
+    vendor: Path
+    owners: frozenset[int]
+    """Users whose files are believed, beside root."""
+
+    @property
+    def all(self) -> tuple[Path, Path, Path]:
+        """In order."""
+        return (self.admin, self.grants, self.vendor)
+
+
+def system_folders() -> Folders:
+    """Those of the system's virtcardd; its own user writes grants."""
+    try:
+        owner = pwd.getpwnam(SYSTEM_USER).pw_uid
+    except KeyError:
+        owner = 0
+    return Folders(ADMIN, GRANTS, VENDOR if VENDOR.is_dir() else SHIPPED / "system", frozenset({owner}))
+
+
+def session_folders(environ: Mapping[str, str] = os.environ) -> Folders:
+    """Those of this user's own virtcardd (XDG base directories: a relative one does not count)."""
+    return Folders(
+        _xdg(environ, "XDG_CONFIG_HOME", ".config") / FOLDER,
+        _xdg(environ, "XDG_DATA_HOME", ".local/share") / FOLDER,
+        SHIPPED / "session",
+        frozenset({os.getuid()}),
+    )
+
+
+def _xdg(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    given = Path(environ.get(variable, ""))
+    return given if given.is_absolute() else Path(environ.get("HOME", "/"), default)
+
+
+def load(folders: Folders) -> Policy:
+    """The policy of all folders; every problem is in it, and nothing is raised."""
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for folder in folders.all:
+        for found in _documents(folder, None if folder.is_relative_to(SHIPPED) else folders.owners):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                documents.append(found)
+    policy = parse(documents)
+    return Policy(policy.rules, tuple(dict.fromkeys((*problems, *policy.problems))))
+
+
+def files(folders: Folders) -> Iterator[Path]:
+    """Every policy file that is there now, in order; unreadable folders have none."""
+    for folder in folders.all:
+        try:
+            yield from _named(folder)
+        except OSError:
+            continue
+
+
+def read(path: Path, owners: frozenset[int] | None = None) -> Document | Problem:
+    """One file; with `owners`, only when it may be believed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            wrong = _wrong_file(status) or ("" if owners is None else _distrusted(status, owners))
+            if wrong:
+                return _refused(path, wrong)
+            content = file.read(POLICY_FILE_MAX + 1)
+        if len(content) > POLICY_FILE_MAX:
+            return _refused(path, f"It is longer than {POLICY_FILE_MAX} bytes.")
+        return Document(str(path), content.decode())
+    except UnicodeDecodeError:
+        return _refused(path, "It is not UTF-8 text.")
+    except OSError as error:
+        return _refused(path, f"It cannot be read: {error.strerror}.")
+
+
+def _documents(folder: Path, owners: frozenset[int] | None) -> Iterator[Document | Problem]:
+    try:
+        named = _named(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield _refused(folder, f"It cannot be read: {error.strerror}.")
+        return
+    if len(named) > POLICY_FILES_MAX:
+        yield _refused(folder, f"It has more than {POLICY_FILES_MAX} files.")
+        return
+    wrong = None if owners is None else _wrong_way(folder, owners)
+    if wrong is not None:
+        yield wrong
+        return
+    for path in named:
+        yield read(path, owners)
+
+
+def _named(folder: Path) -> list[Path]:
+    """Hidden files are what editors leave behind while they work."""
+    return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+
+
+def _wrong_way(folder: Path, owners: frozenset[int]) -> Problem | None:
+    """What is wrong with the directory, or with one above it: who may rename there could put another in its place."""
+    real = folder.resolve()
+    for each in (real, *real.parents):
+        try:
+            status = each.stat()
+        except OSError as error:
+            return _refused(each, f"It cannot be looked at: {error.strerror}.")
+        is_sticky = bool(status.st_mode & stat.S_ISVTX) and each != real
+        wrong = _strange_owner(status, owners) if is_sticky else _distrusted(status, owners)
+        if wrong:
+            return _refused(each, wrong)
+    return None
+
+
+def _wrong_file(status: os.stat_result) -> str:
+    return "" if stat.S_ISREG(status.st_mode) else "It is no file."
+
+
+def _distrusted(status: os.stat_result, owners: frozenset[int]) -> str:
+    """Why its content says nothing about what somebody who is trusted wants, or ""."""
+    if strange := _strange_owner(status, owners):
+        return strange
+    if status.st_mode & stat.S_IWOTH:
+        return "Everybody may write there."
+    if status.st_mode & stat.S_IWGRP and status.st_gid not in _own_groups(owners):
+        return f"The group {status.st_gid} may write there."
+    return ""
+
+
+def _strange_owner(status: os.stat_result, owners: frozenset[int]) -> str:
+    return "" if status.st_uid in {0, *owners} else f"It belongs to the user with the id {status.st_uid}."
+
+
+def _own_groups(owners: frozenset[int]) -> set[int]:
+    """root's group and the private groups of the owners, which many systems let write by default."""
+    groups = {0}
+    for owner in owners:
+        try:
+            groups.add(pwd.getpwuid(owner).pw_gid)
+        except KeyError:
+            continue
+    return groups
+
+
+def _refused(path: Path, wrong: str) -> Problem:
+    hint = "A policy belongs to root or to the user of virtcardd, and nobody else may write it: see chown and chmod."
+    return Problem(Severity.ERROR, Place(str(path)), "", wrong, hint)
