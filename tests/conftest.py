@@ -8,6 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from helpers.installed import is_current
 from helpers.network import stay_on_loopback
 
 stay_on_loopback()
@@ -19,6 +20,12 @@ settings.load_profile("virtcard")
 def pytest_configure() -> None:
     """Let SIGTERM end the run as Ctrl-C does, so that the daemons and virtual machines of the fixtures end too."""
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("ended by SIGTERM"))
+
+
+def pytest_sessionstart() -> None:
+    """End at once when virtcard was installed from another pyproject.toml."""
+    if not is_current():
+        pytest.exit("pyproject.toml has changed since virtcard was installed here; run: make deps", 2)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,11 +19,11 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
 from virtcard.card.audit import Audit, Ledger
-from virtcard.card.base import Card
-from virtcard.card.reader_source import ReaderSource
+from virtcard.card.base import Card, Surroundings
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
-from virtcard.card.soft.source import SoftSource, own_store
+from virtcard.card.soft.source import own_store
+from virtcard.card.sources import Sources
 from virtcard.domain.events import HypervisorEvent
 from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
@@ -43,7 +43,6 @@ from virtcard.service.opening import Opening
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
-from virtcard.service.sources import Sources
 from virtcard.service.views import StatusView
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
@@ -63,7 +62,7 @@ class Daemon:
         self.watcher = ReaderWatcher()
         store = own_store(session=chosen.session)
         self.cards = Cards(registry, store)
-        sources = Sources.installed({"reader": ReaderSource(self.watcher), "card": SoftSource(store)})
+        sources = _sources(Surroundings(chosen.session, lambda: self.watcher))
         self.link = Link(
             chosen.uri.text,
             on_event=self._on_event,
@@ -162,6 +161,14 @@ class Daemon:
 def dress(card: Card, ledger: Ledger) -> Card:
     """What every card of a bridge wears: the ledger counts what the guest asks, and not what Selection replays."""
     return Audit(Selection(card), ledger)
+
+
+def _sources(surroundings: Surroundings) -> Sources:
+    """All that are registered; those that do not serve are named in the journal."""
+    sources = Sources.installed(surroundings)
+    for broken in sources.broken:
+        log.error("%s", broken, exc_info=broken.error)
+    return sources
 
 
 async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:

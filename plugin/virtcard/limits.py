@@ -104,6 +104,9 @@ CERTUTIL_PATIENCE: Final = 5.0
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
 
+SOURCE_LOAD_PATIENCE: Final = 5.0
+"""Seconds that the code of a card source may take to load; PC/SC's takes 0.1, and virtcardd starts meanwhile."""
+
 WATCH_PATIENCE: Final = 5.0
 """Seconds of one wait for reader changes: finite, since SCardCancel without a waiter is lost."""
 

@@ -23,7 +23,7 @@ from uuid import UUID
 from helpers.bus import private_bus
 from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml, reader_xml
 from helpers.libvirtd import Libvirtd, private_libvirtd
-from helpers.services import FakeSource, service_lab, wish_metadata
+from helpers.services import FakeSource, only_source, service_lab, wish_metadata
 from virtcard.daemon import Daemon, make_socket_dir
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle
 from virtcard.domain.uri import parse_uri
@@ -164,7 +164,7 @@ class Times:
 async def _real_service(libvirtd: Libvirtd) -> AsyncIterator[tuple[Daemon, Times]]:
     source, times = FakeSource(), Times()
     uri = parse_uri(libvirtd.uri, libvirtd.environment())
-    with patch("virtcard.daemon.ReaderSource", lambda watcher: source):
+    with only_source(source):
         daemon = Daemon(Settings(True, uri, libvirtd.directory / "virtcard", libvirtd.directory / "virtcardd"))
     make_socket_dir(daemon.settings)
     devices = reader_xml(daemon.settings.socket_dir / socket_name(domain_uuid("vm")))

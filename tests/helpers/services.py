@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -22,7 +22,8 @@ from helpers.bus import eventually
 from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
-from virtcard.card.base import Card
+from virtcard.card.base import Card, Source
+from virtcard.card.sources import Sources
 from virtcard.daemon import Daemon, make_socket_dir
 from virtcard.domain.libvirt import INACTIVE_SECURE, Hypervisor
 from virtcard.domain.uri import parse_uri
@@ -186,7 +187,7 @@ async def service_lab(
         uri = parse_uri(f"test://{node}", {})
         sockets = home / "virtcard"
         sockets.mkdir(exist_ok=True)
-        stack.enter_context(patch("virtcard.daemon.ReaderSource", lambda watcher: source))
+        stack.enter_context(only_source(source))
         daemon = Daemon(Settings(session, uri, sockets, home / "virtcardd"))
         make_socket_dir(daemon.settings)
         tasks = [asyncio.create_task(daemon.link.run()), asyncio.create_task(daemon.service.run())]
@@ -196,6 +197,11 @@ async def service_lab(
             yield ServiceLab(daemon, source, stack)
         finally:
             await daemon._end(tasks)
+
+
+def only_source(source: Source) -> AbstractContextManager[object]:
+    """What a daemon made meanwhile has for `reader:`, and nothing else."""
+    return patch("virtcard.daemon.Sources.installed", lambda surroundings: Sources({"reader": source}))
 
 
 @asynccontextmanager

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from helpers.fake_card import FakeCard
+from helpers.plugins import plugin
 from helpers.qemu_peer import CARD_REMOVE, READER_REMOVE, QemuPeer
 from virtcard.cli.run import run
 
@@ -133,26 +133,17 @@ def test_what_cannot_be_meant_is_refused(endpoint: str, source: str, code: int, 
     assert hint.startswith("hint: ")
 
 
-def test_a_source_of_somebody_else_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    from virtcard.cli.local import source
+def test_a_source_of_somebody_else_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from virtcard.cli.local.source import opened
 
-    opened: list[str] = []
-
-    def open_card(rest: str) -> FakeCard:
-        opened.append(rest)
-        return FakeCard()
-
-    monkeypatch.setattr(source, "entry_points", _one_entry_point("floppy", open_card))
-    with source.opened("floppy:a") as card:
-        assert isinstance(card, FakeCard)
-    assert opened == ["a"]
+    plugin(tmp_path, "floppy")
+    monkeypatch.syspath_prepend(tmp_path)
+    with opened("floppy:a") as card:
+        assert card.power_on() == b"\x3b\x01a"
 
 
-def _one_entry_point(scheme: str, opener: Callable[[str], FakeCard]) -> Callable[..., list[object]]:
-    class Source:
-        open = staticmethod(opener)
-
-    class Entry:
-        load = staticmethod(lambda: Source)
-
-    return lambda *, group, name: [Entry] if (group, name) == ("virtcard.sources", scheme) else []
+def test_no_other_source_is_loaded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    plugin(tmp_path, "floppy", "raise RuntimeError('loaded')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run(["connect", "unix:///tmp/nowhere.sock", "card:nobody"]) == 4
+    assert "There is no card nobody" in capsys.readouterr().err

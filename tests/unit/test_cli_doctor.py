@@ -311,7 +311,7 @@ def test_an_error_is_exit_code_1_and_the_other_checks_still_run(
 
 def test_the_checks_of_the_verb_all_run_here() -> None:
     outcomes = verb.examine(Situation(FakeDoor().choice(), "system"), verb.CHECKS)
-    assert len(outcomes) == 13
+    assert len(outcomes) == 14
     assert all(outcome.message for outcome in outcomes.values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -183,11 +182,6 @@ def test_a_card_that_cannot_be_opened_leaves_nothing_open(store: Store, rest: st
     with pytest.raises(error):
         SoftSource(store).open(rest)
     assert open_descriptors() == before
-
-
-def test_the_scheme_is_registered_like_a_third_partys() -> None:
-    (entry,) = entry_points(group="virtcard.sources", name="card")
-    assert isinstance(entry.load()(), SoftSource)
 
 
 @pytest.mark.parametrize(

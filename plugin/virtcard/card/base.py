@@ -1,10 +1,17 @@
-"""The card seam: bytes in, bytes out. Everything a bridge can hold is a Card; wrappers are Cards around a Card."""
+"""The card seam: bytes in, bytes out. Everything a bridge can hold is a Card; wrappers are Cards around a Card.
+
+This module and `virtcard.errors` are all that a card source of a third party needs of virtcard.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from virtcard.card.reader_watcher import ReaderWatcher
 
 
 class Transmission(IntEnum):
@@ -58,8 +65,23 @@ class InReader(Protocol):
     """The PC/SC name of the reader."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """What a user names `scheme:rest`: it opens the card that a bridge then owns."""
 
     def open(self, rest: str) -> Card:
         """The card behind `rest`; NoSuchReader or NoSuchCard when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the factory of a source is given: the process that its cards will live in."""
+
+    session: bool
+    """A user's own, virtcardd or command; else the system's."""
+    watcher: Callable[[], ReaderWatcher]
+    """The watcher of host readers that all sources of this process share."""
+
+
+SourceFactory = Callable[[Surroundings], Source]
+"""The value of an entry point of the group `virtcard.sources`. It only makes: opening is for `Source.open`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from virtcard.card.base import Surroundings
 from virtcard.card.reader import SERVICE_GONE, Context, PcscError, ReaderInfo
 from virtcard.card.reader_card import ReaderCard
 from virtcard.card.reader_contexts import ReaderContexts
@@ -18,6 +19,11 @@ class ReaderSource:
     def __init__(self, watcher: ReaderWatcher, contexts: ReaderContexts | None = None) -> None:
         self._watcher = watcher
         self._contexts = contexts or ReaderContexts()
+
+    @classmethod
+    def registered(cls, surroundings: Surroundings) -> ReaderSource:
+        """As pyproject.toml registers it."""
+        return cls(surroundings.watcher())
 
     def open(self, rest: str) -> ReaderCard:
         """The card in the one reader that matches the glob `rest`; Disconnected while pcscd is away."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
+from virtcard.card.sources import Sources
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
@@ -23,7 +24,6 @@ from virtcard.service.naming import named
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
-from virtcard.service.sources import Sources
 from virtcard.service.turns import Turns
 from virtcard.service.views import Change, StatusView
 

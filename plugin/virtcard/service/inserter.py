@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from virtcard import limits
+from virtcard.card.sources import Sources
 from virtcard.domain.metadata import check_source
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchCard, VirtcardError
@@ -14,7 +15,6 @@ from virtcard.service.bridges import Key
 from virtcard.service.elsewhere import require_bridged
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler, require_insertable
-from virtcard.service.sources import Sources
 from virtcard.service.turns import Turns
 
 TAKE_NOTICE = limits.LOST_ANSWER_GAP + 5.0

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import Future
 from functools import partial
 
 from virtcard.card.base import Card
-from virtcard.errors import CardError, TimedOut, VirtcardError
-from virtcard.service.sources import Sources
+from virtcard.card.sources import Sources
+from virtcard.errors import TimedOut
 from virtcard.service.threads import start
-
-log = logging.getLogger(__name__)
 
 OPEN_PATIENCE = 10.0
 """Seconds that a source may take to open a card; asking pcscd for its readers takes a few milliseconds."""
@@ -34,15 +31,10 @@ class Opening:
         try:
             async with asyncio.timeout(self._patience):
                 return await asyncio.shield(asyncio.wrap_future(future))
-        except VirtcardError:
-            raise
         except (TimeoutError, asyncio.CancelledError) as error:
             self._stuck.add(source)
             future.add_done_callback(partial(self._came_late, source))
             raise _timed_out(source) if isinstance(error, TimeoutError) else error from None
-        except Exception:
-            log.exception("the source of %s failed", source)
-            raise CardError(f"{source} cannot be opened.", hint="The journal of virtcardd tells why.") from None
 
     def _came_late(self, source: str, future: Future[Card]) -> None:
         self._stuck.discard(source)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from virtcard.card.base import Surroundings
 from virtcard.card.soft.cac import cac_applets
 from virtcard.card.soft.iso7816 import ATR, Applet, SoftCard
 from virtcard.card.soft.model import CardType
@@ -42,9 +43,9 @@ class SoftSource:
         self._store = store
 
     @classmethod
-    def own(cls) -> SoftSource:
-        """On the store of whoever runs this process."""
-        return cls(own_store(session=os.geteuid() != 0))
+    def registered(cls, surroundings: Surroundings) -> SoftSource:
+        """As pyproject.toml registers it: on the store of the system, or of this user's session."""
+        return cls(own_store(session=surroundings.session))
 
     def open(self, rest: str) -> StoredCard:
         """The card of that name, held until its `power_off`; NoSuchCard, or Busy while another bridge holds it."""

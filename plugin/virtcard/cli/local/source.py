@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import entry_points
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
 
-from virtcard.card.base import Card
-from virtcard.card.reader_source import ReaderSource
-from virtcard.card.reader_watcher import ReaderWatcher
-from virtcard.errors import InvalidArgument, NoSuchCard
+from virtcard.card.base import Card, Surroundings
+from virtcard.card.sources import Sources, split
 
-GROUP = "virtcard.sources"
-"""Entry points of card sources that others bring: scheme -> callable that makes a Source."""
-HINT = "Write reader:GLOB for a host reader's card, or card:NAME for a software card."
+if TYPE_CHECKING:
+    from virtcard.card.reader_watcher import ReaderWatcher
 
 
 @contextmanager
 def opened(text: str) -> Iterator[Card]:
     """The card behind `scheme:rest`. InvalidArgument, NoSuchCard and NoSuchReader have a sentence."""
-    scheme, colon, rest = text.partition(":")
-    if not (scheme and colon and rest):
-        raise InvalidArgument(f"'{text}' is not a card source.", hint=HINT)
-    if scheme != "reader":
-        yield _foreign(scheme, rest)
-        return
+    scheme, _ = split(text)
+    with ExitStack() as stack:
+        surroundings = Surroundings(os.geteuid() != 0, cache(lambda: _watching(stack)))
+        yield Sources.installed(surroundings, only=scheme).open(text)
+
+
+def _watching(stack: ExitStack) -> ReaderWatcher:
+    """A watcher of host readers, for a source that wants one."""
+    from virtcard.card.reader_watcher import ReaderWatcher
+
     watcher = ReaderWatcher()
-    card = ReaderSource(watcher).open(rest)
     watcher.start()
-    try:
-        yield card
-    finally:
-        watcher.stop()
-
-
-def _foreign(scheme: str, rest: str) -> Card:
-    for entry in entry_points(group=GROUP, name=scheme):
-        card: Card = entry.load()().open(rest)
-        return card
-    raise NoSuchCard(f"No card source is called '{scheme}:'.", hint=HINT)
+    stack.callback(watcher.stop)
+    return watcher

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import click
 
-from virtcard.cli.local.doctor import confinement, daemon, hypervisor, installation, pcsc, sockets, versions
+from virtcard.cli.local.doctor import confinement, daemon, hypervisor, installation, pcsc, sockets, sources, versions
 from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, say_json
@@ -19,6 +19,7 @@ CHECKS: dict[str, Check] = {
     "qemu": hypervisor.check_qemu,
     "pcscd": pcsc.check_pcscd,
     "polkit": pcsc.check_polkit,
+    "sources": sources.check_sources,
     "socket-directory": sockets.check_folder,
     "stale-sockets": sockets.check_stale,
     "python": versions.check_python,
