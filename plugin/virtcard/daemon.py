@@ -18,6 +18,7 @@ import click
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
+from virtcard.bus.logind import watch_presence
 from virtcard.card.audit import Audit, Ledger
 from virtcard.card.base import Card, Surroundings
 from virtcard.card.reader_watcher import ReaderWatcher
@@ -33,6 +34,8 @@ from virtcard.errors import Failed, InvalidArgument, VirtcardError
 from virtcard.limits import UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
+from virtcard.service.agents import Agents
+from virtcard.service.ask import Asker
 from virtcard.service.bridges import Bridges
 from virtcard.service.cards import Cards
 from virtcard.service.changes import Changes
@@ -43,6 +46,7 @@ from virtcard.service.opening import Opening
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
+from virtcard.service.seat import Seat
 from virtcard.service.views import StatusView
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
@@ -59,6 +63,9 @@ class Daemon:
     def __init__(self, chosen: Settings) -> None:
         self.settings = chosen
         registry = Registry()
+        agents = Agents()
+        self.seat = Seat()
+        self.asker = Asker(self.seat, agents)
         self.watcher = ReaderWatcher()
         store = own_store(session=chosen.session)
         self.cards = Cards(registry, store)
@@ -80,6 +87,7 @@ class Daemon:
         self.service = VirtcardService(
             registry,
             StatusView(VERSION, chosen.uri.text, self.link.state, self.watcher.service, chosen.instance),
+            agents=agents,
             link=self.link,
             sources=sources,
             readers=readers,
@@ -128,7 +136,8 @@ class Daemon:
         try:
             await bus.require_unowned(BUS_NAME)
             make_socket_dir(self.settings)
-            await self._work(bus, stop)
+            async with watch_presence(bus, self.seat.take):
+                await self._work(bus, stop)
         finally:
             await bus.close()
 

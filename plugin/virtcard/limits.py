@@ -131,6 +131,30 @@ BUS_MESSAGES_PER_TURN: Final = 64
 CHECKS_PER_USER: Final = 16
 """Authorization checks of one user that may be open: the bus gives us 128 replies to wait for, for everybody."""
 
+ASK_PATIENCE: Final = 60.0
+"""Seconds that a person has to answer before a card is put in; CALL_PATIENCE has room for it and polkit's dialog."""
+
+ASK_IN_COMMAND_PATIENCE: Final = 12.0
+"""Seconds to answer while the guest waits for a command: with the card's own time below TRANSMIT_PATIENCE."""
+
+DENY_PAUSE: Final = 30.0
+"""Seconds after a no in which the same question is a no without being asked: a guest can ask thousands of times."""
+
+QUESTIONS_MAX: Final = 8
+"""Questions that wait for a person at the same time, one for each domain; more than that nobody reads."""
+
+ANSWERS_MAX: Final = 4096
+"""Answers that are remembered: a few for each of a thousand domains."""
+
+NOTICE_PAUSE: Final = 60.0
+"""Seconds in which a person is told the same of the same domain once."""
+
+AGENT_GRACE: Final = 3.0
+"""Seconds after the daemon's start in which a question waits for an agent: agents come when they see its name."""
+
+AGENTS_PER_USER: Final = 8
+"""Agents of one user: one for each session and terminal."""
+
 CARD_FILE_MAX: Final = 1024 * 1024
 """Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""
 

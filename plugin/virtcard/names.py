@@ -14,6 +14,7 @@ DOMAIN: Final = "org.virtcard1.Domain"
 READER: Final = "org.virtcard1.Reader"
 BRIDGE: Final = "org.virtcard1.Bridge"
 CARD: Final = "org.virtcard1.Card"
+AGENT: Final = "org.virtcard1.Agent"
 
 ERROR_PREFIX: Final = "org.virtcard1.Error."
 

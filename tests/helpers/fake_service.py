@@ -10,6 +10,7 @@ from uuid import UUID
 from virtcard.card.soft.summary import KeySummary, Summary
 from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
+from virtcard.service.agents import Agents
 from virtcard.service.api import EnableOptions
 from virtcard.service.registry import Registry
 from virtcard.service.views import (
@@ -56,6 +57,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.registry = Registry()
+        self.agents = Agents()
         self.calls: list[tuple[object, ...]] = []
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None

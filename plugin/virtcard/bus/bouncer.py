@@ -30,10 +30,13 @@ from virtcard.names import (
 log = logging.getLogger(__name__)
 
 OPEN: Final = "open"
-"""For everybody, without a check: it changes nothing, and what it tells is hardly more than the bus shows to all."""
+"""For everybody, without a check: it tells hardly more than the bus shows to all, and changes nothing but the
+caller's own."""
 
 TABLE: Final[Mapping[str, str]] = {
     f"{MANAGER}.FindDomain": OPEN,
+    f"{MANAGER}.RegisterAgent": OPEN,
+    f"{MANAGER}.UnregisterAgent": OPEN,
     f"{DOMAIN}.Check": OPEN,
     f"{DOMAIN}.Enable": ACTION_ENABLE,
     f"{DOMAIN}.Disable": ACTION_ENABLE,

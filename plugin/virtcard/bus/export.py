@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
+from virtcard.bus.agents import AgentDoor
 from virtcard.bus.bouncer import Bouncer
 from virtcard.bus.bridge import BridgeInterface
 from virtcard.bus.card import CardInterface
@@ -34,7 +35,7 @@ async def serve(bus: Bus, service: Service) -> None:
     thread, where the registry is used too."""
     bus.gate = Bouncer(bus).admit
     announcer = Announcer(bus)
-    manager = ManagerInterface(service, service.status())
+    manager = ManagerInterface(service, service.status(), AgentDoor(bus, service.agents))
     announcer.add(ROOT_PATH, manager)
     service.listen_status(lambda view: _show_status(announcer, manager, view))
     registry = service.registry

@@ -3,6 +3,7 @@
 from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
 
+from virtcard.bus.agents import AgentDoor
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.names import MANAGER, domain_path
@@ -13,13 +14,22 @@ from virtcard.service.views import StatusView
 class ManagerInterface(Shown[StatusView]):
     """The daemon itself."""
 
-    def __init__(self, service: Service, view: StatusView) -> None:
+    def __init__(self, service: Service, view: StatusView, agents: AgentDoor) -> None:
         super().__init__(MANAGER, view)
         self._service = service
+        self._agents = agents
 
     @method()
     async def FindDomain(self, text: "s") -> "o":
         return domain_path(await self._service.find_domain(text))
+
+    @method()
+    async def RegisterAgent(self, path: "o"):  # type: ignore[no-untyped-def]
+        await self._agents.register(path)
+
+    @method()
+    def UnregisterAgent(self, path: "o"):  # type: ignore[no-untyped-def]
+        self._agents.unregister(path)
 
     @dbus_property(access=PropertyAccess.READ)
     def Version(self) -> "s":

@@ -10,6 +10,7 @@ from uuid import UUID
 from virtcard.domain.finding import Finding
 from virtcard.domain.setup import BRIDGE, ReaderSetup
 from virtcard.domain.setup import reader_setup as reader_setup  # noqa: PLC0414 (a word of the options too)
+from virtcard.service.agents import Agents
 from virtcard.service.registry import Registry
 from virtcard.service.views import Change, StatusView
 
@@ -27,6 +28,7 @@ class Service(Protocol):
     """Everything a caller may ask for. Each method does it whole, or raises a VirtcardError and changes nothing."""
 
     registry: Registry
+    agents: Agents
 
     def status(self) -> StatusView:
         """How the daemon stands."""

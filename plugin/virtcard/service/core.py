@@ -16,6 +16,7 @@ from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
+from virtcard.service.agents import Agents
 from virtcard.service.api import EnableOptions
 from virtcard.service.bridges import Key
 from virtcard.service.inserter import Inserter
@@ -44,12 +45,14 @@ class VirtcardService:
         registry: Registry,
         status: StatusView,
         *,
+        agents: Agents,
         link: Link,
         sources: Sources,
         readers: Readers,
         reconciler: Reconciler,
     ) -> None:
         self.registry = registry
+        self.agents = agents
         self._status = status
         self._link = link
         self._readers = readers

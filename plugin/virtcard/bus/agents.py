@@ -1,0 +1,131 @@
+"""Agents on the bus: who registered, and how they are called back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dbus_next.errors import DBusError
+from dbus_next.signature import Variant
+
+from virtcard.bus.caller import current_caller
+from virtcard.bus.connection import Bus
+from virtcard.bus.values import text
+from virtcard.bus.watch import leaving
+from virtcard.errors import Disconnected, NotAuthorized, VirtcardError
+from virtcard.names import AGENT
+from virtcard.service.agents import Agents
+from virtcard.service.question import Choice, Notice, Question
+
+log = logging.getLogger(__name__)
+
+CALL_PATIENCE: Final = 5.0
+"""Seconds for a call that an agent answers without asking anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusAgent:
+    """One that registered: a peer, and its object. Equal when it is the same object of the same peer."""
+
+    bus: Bus
+    sender: str
+    path: str
+    uid: int
+
+    async def ask(self, number: str, question: Question) -> object:
+        """Its unchecked answer; Disconnected when it leaves or answers with an error."""
+        try:
+            untrusted_reply = await self._call("Ask", question_values(number, question), timeout=None)
+        except DBusError as error:
+            raise Disconnected("it left, or failed.") from error
+        return untrusted_reply[0] if untrusted_reply else None
+
+    def cancel(self, number: str) -> None:
+        """The question is over."""
+        self.bus.spawn(self._tell("Cancel", "s", number))
+
+    def tell(self, notice: Notice) -> None:
+        """Something to tell the person."""
+        self.bus.spawn(self._tell("Notify", "a{sv}", notice_values(notice)))
+
+    async def _call(self, member: str, values: dict[str, Variant], *, timeout: float | None) -> list[Any]:
+        return await self.bus.ask(self.sender, self.path, AGENT, member, "a{sv}", [values], timeout=timeout)
+
+    async def _tell(self, member: str, signature: str, value: object) -> None:
+        try:
+            await self.bus.ask(self.sender, self.path, AGENT, member, signature, [value], timeout=CALL_PATIENCE)
+        except (DBusError, VirtcardError) as error:
+            log.debug("an agent of user %d did not take %s: %s", self.uid, member, error)
+
+
+class AgentDoor:
+    """Where agents come and go."""
+
+    def __init__(self, bus: Bus, agents: Agents) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._here: dict[tuple[str, str], BusAgent] = {}
+
+    async def register(self, path: str) -> None:
+        """The caller's object at `path` is an agent of the caller's user, until the caller leaves."""
+        sender = current_caller().sender
+        if (sender, path) in self._here:
+            return
+        agent = BusAgent(self._bus, sender, path, await self._user_of(sender))
+        if (sender, path) not in self._here:
+            self._agents.add(agent)
+            self._here[sender, path] = agent
+            self._bus.spawn(self._watch(agent))
+
+    def unregister(self, path: str) -> None:
+        """The caller's object is no agent any more."""
+        agent = self._here.get((current_caller().sender, path))
+        if agent is not None:
+            self._forget(agent)
+
+    async def _watch(self, agent: BusAgent) -> None:
+        try:
+            async with leaving(self._bus, agent.sender) as gone:
+                await self._user_of(agent.sender)  # it may have left before we listened
+                await gone.wait()
+        except VirtcardError as error:
+            log.debug("an agent of user %d cannot be watched: %s", agent.uid, error)
+        finally:
+            self._forget(agent)
+
+    def _forget(self, agent: BusAgent) -> None:
+        self._agents.remove(agent)
+        if self._here.get((agent.sender, agent.path)) is agent:
+            del self._here[agent.sender, agent.path]
+
+    async def _user_of(self, sender: str) -> int:
+        try:
+            return int((await self._bus.ask_bus("GetConnectionUnixUser", "s", [sender]))[0])
+        except DBusError as error:
+            raise NotAuthorized("The caller left.") from error
+
+
+def question_values(number: str, question: Question) -> dict[str, Variant]:
+    """A Question as `a{sv}`."""
+    choices = [*question.choices, Choice.DENY]
+    return {
+        "id": Variant("s", number),
+        "domain": Variant("s", text(question.domain)),
+        "uuid": Variant("s", str(question.uuid)),
+        "source": Variant("s", text(question.source)),
+        "operation": Variant("s", question.operation),
+        "choices": Variant("as", [choice.value for choice in choices]),
+        "seconds": Variant("u", question.seconds),
+        "patience": Variant("u", int(question.patience)),
+    }
+
+
+def notice_values(notice: Notice) -> dict[str, Variant]:
+    """A Notice as `a{sv}`."""
+    return {
+        "kind": Variant("s", notice.kind.value),
+        "domain": Variant("s", text(notice.domain)),
+        "uuid": Variant("s", str(notice.uuid)),
+        "source": Variant("s", text(notice.source)),
+    }

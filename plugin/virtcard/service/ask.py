@@ -1,0 +1,147 @@
+"""Asks the person at the machine. Whatever goes wrong on the way is a no."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from virtcard.errors import VirtcardError
+from virtcard.limits import AGENT_GRACE, NOTICE_PAUSE, QUESTIONS_MAX
+from virtcard.service.agents import Agent, Agents
+from virtcard.service.answers import Answers, Clock, boot_time
+from virtcard.service.question import Answer, Choice, Key, Notice, NoticeKind, Question
+from virtcard.service.seat import Person, Presence, Seat
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question that a person looks at, and how many wait for its answer."""
+
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+
+
+class Asker:
+    """Belongs to the event loop's thread. `ask` never raises."""
+
+    def __init__(self, seat: Seat, agents: Agents, clock: Clock = boot_time) -> None:
+        self._seat = seat
+        self._agents = agents
+        self._clock = clock
+        self._answers = Answers(clock)
+        self._open: dict[Key, _Open] = {}
+        self._told: dict[tuple[UUID, NoticeKind], float] = {}
+        self._grace_ends = clock() + AGENT_GRACE
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer of the person at the machine, or an earlier one that still holds. Equal questions are asked once.
+
+        A caller that is cancelled takes its question along."""
+        person = self._seat.presence.person
+        if self._seat.presence.locked:
+            return _no("The screen is locked, so nobody can be asked.")
+        if person is None:
+            return _no("Nobody is logged in at the machine who could be asked.")
+        earlier = self._answers.recall(question, person)
+        if earlier is not None:
+            return earlier
+        if question.key not in self._open:
+            if self._is_too_much(question):
+                return _no("Another question has to be answered first.")
+            self._open[question.key] = _Open(asyncio.create_task(self._put(question, person)))
+        return await self._wait(question.key)
+
+    def tell(self, notice: Notice) -> None:
+        """Tell the person something, but nothing again and again."""
+        now = self._clock()
+        self._told = {key: until for key, until in self._told.items() if until > now}
+        person = self._seat.presence.person
+        agent = self._agents.of(person.uid) if person else None
+        if agent is not None and (notice.uuid, notice.kind) not in self._told:
+            self._told[notice.uuid, notice.kind] = now + NOTICE_PAUSE
+            agent.tell(notice)
+
+    def _is_too_much(self, question: Question) -> bool:
+        """One question for each domain, and not too many for anybody."""
+        return len(self._open) >= QUESTIONS_MAX or any(uuid == question.uuid for uuid, _, _ in self._open)
+
+    async def _wait(self, key: Key) -> Answer:
+        asked = self._open[key]
+        asked.waiting += 1
+        try:
+            return await asyncio.shield(asked.task)
+        finally:
+            asked.waiting -= 1
+            if not asked.waiting:
+                asked.task.cancel()
+                if self._open.get(key) is asked:
+                    del self._open[key]
+
+    async def _put(self, question: Question, person: Person) -> Answer:
+        """Ask, and remember what was answered."""
+        agent = await self._agents.wait_for(person.uid, self._grace_ends - self._clock())
+        if agent is None:
+            return _no("No agent is there to ask.")
+        untrusted_answer, why = await self._answer_of(agent, question, person)
+        choice = _checked(untrusted_answer, question)
+        self._answers.remember(question, person, choice)
+        log.info("domain %s, %s, %s: user %d says %s", *question.key, person.uid, choice)
+        return Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid)
+
+    async def _answer_of(self, agent: Agent, question: Question, person: Person) -> tuple[object, str]:
+        """What the agent says, or None and why it says nothing."""
+        number = uuid4().hex
+        asking = asyncio.create_task(agent.ask(number, question))
+        try:
+            async with asyncio.timeout(question.patience), self._change_from(person) as changed:
+                await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._is_there(person):
+                return None, "The screen was locked, or the person left."
+            return asking.result(), ""
+        except TimeoutError:
+            return None, "Nobody answered in time."
+        except VirtcardError as error:
+            return None, f"The agent gave no answer: {error.message}"
+        except Exception:
+            log.exception("an agent of user %d failed", agent.uid)
+            return None, "The agent gave no answer."
+        finally:
+            if not asking.done():
+                asking.cancel()
+                agent.cancel(number)
+
+    def _is_there(self, person: Person) -> bool:
+        return self._seat.presence == Presence(person)
+
+    @asynccontextmanager
+    async def _change_from(self, person: Person) -> AsyncIterator[asyncio.Task[bool]]:
+        """A task that ends when the person is another, or the screen is locked."""
+        changed = asyncio.Event()
+
+        def look() -> None:
+            if not self._is_there(person):
+                changed.set()
+
+        self._seat.listen(look)
+        task = asyncio.create_task(changed.wait())
+        try:
+            look()
+            yield task
+        finally:
+            task.cancel()
+            self._seat.unlisten(look)
+
+
+def _no(why: str) -> Answer:
+    return Answer(Choice.DENY, why)
+
+
+def _checked(untrusted_answer: object, question: Question) -> Choice:
+    """One of the choices that were offered; anything else is a no."""
+    return next((choice for choice in question.choices if choice.value == untrusted_answer), Choice.DENY)
