@@ -12,7 +12,8 @@ from pathlib import Path
 COMMAND_MAX = 24 * 1024
 """Bytes of a command: base64 of it stays below the 64 KiB at which the guest's serial driver drops input."""
 
-PING_PERIOD = 0.3
+PING_PERIOD, PING_PERIOD_MAX = 0.3, 2.0
+"""Seconds from one sign of life to the next, in the beginning and later: a busy guest must be able to keep up."""
 REPLY_GRACE = 20.0
 """Seconds beyond a command's own timeout, for a busy machine and the way there and back."""
 
@@ -50,13 +51,17 @@ class GuestAgent:
         self._socket.close()
 
     def wait_until_up(self, timeout: float) -> None:
-        """Return when the agent answers; what was sent before the guest listened is lost, so ask again and again."""
-        deadline = time.monotonic() + timeout
+        """Return when the agent answers; what was sent before the guest listened is lost, so ask again and again.
+
+        An answer to any of the questions will do: on a busy machine it comes when the next one has been asked.
+        """
+        deadline, period, asked = time.monotonic() + timeout, PING_PERIOD, set[int]()
         while time.monotonic() < deadline:
-            request = self._send(":", 5)
+            asked.add(self._send(":", 5))
             try:
-                self._reply(request, time.monotonic() + PING_PERIOD)
+                self._reply(asked, time.monotonic() + period)
             except TimeoutError:
+                period = min(2 * period, PING_PERIOD_MAX)
                 continue
             return
         raise GuestError(f"the guest's agent did not answer within {timeout:g} s")
@@ -65,7 +70,7 @@ class GuestAgent:
         """Run a shell command in the guest; GuestError when it takes longer than `timeout` seconds (it is killed)."""
         request = self._send(command, timeout)
         try:
-            exit_code, output = self._reply(request, time.monotonic() + timeout + REPLY_GRACE)
+            exit_code, output = self._reply({request}, time.monotonic() + timeout + REPLY_GRACE)
         except TimeoutError:
             raise GuestError(f"the guest's agent is silent after: {command}") from None
         text = output.decode(errors="replace")
@@ -83,14 +88,14 @@ class GuestAgent:
         self._socket.sendall(b"\n%d %d %s\n" % (request, max(1, round(seconds)), base64.b64encode(encoded)))
         return request
 
-    def _reply(self, request: int, deadline: float) -> tuple[str, bytes]:
-        """The exit code and output of that request; older replies, that nobody waits for, are dropped."""
+    def _reply(self, requests: set[int], deadline: float) -> tuple[str, bytes]:
+        """The exit code and output of the first of them; older replies, that nobody waits for, are dropped."""
         while True:
             words = self._line(deadline).split()
             if len(words) != 4 or words[0] != b"done":
                 continue
             output = self._exactly(int(words[3]), deadline)
-            if int(words[1]) == request:
+            if int(words[1]) in requests:
                 return words[2].decode(), output
 
     def _line(self, deadline: float) -> bytes:
