@@ -1,16 +1,20 @@
-"""Shows the main job: a guest uses a card that sits in a reader of the host, and the host keeps it.
+"""Shows the main job: a guest uses a card that sits in a reader of the host, and the host keeps it. Then without any
+reader: a software card is made, the guest signs with it, and the host verifies the signature.
 
 Everything is private to the demo and gone afterwards: a libvirtd, a pcscd with a virtual card, a session bus, virtcardd
-and one small Linux guest. Run it with `make demo`.
+with its store of cards, and one small Linux guest. Run it with `make demo`.
 """
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from helpers.guest import Guest
 from helpers.host import private_host
@@ -21,7 +25,12 @@ from helpers.scripted_card import SELECT, ScriptedCard
 from helpers.virtcardd import Virtcardd
 
 VM = "demo"
-STEPS = 9
+STEPS = 13
+CARD, SUBJECT = "jane", "CN=Jane Doe"
+PIN, PUK = "123456", "12345678"
+LETTER = b"Dear John, I was signed inside of a virtual machine.\n"
+KEY = "02"
+"""What OpenSC calls the key of slot 9C, Digital Signature."""
 SELECT_WITH_ANSWER = (SELECT + b"\0").hex(":")
 WATCHER = (
     "{ scard wait 60 0 empty && echo 'the card left';"
@@ -64,9 +73,13 @@ def main() -> int:
             use_the_card(show, daemon, guest)
             on_host(show, daemon, "opensc-tool", "--reader", "0", "--atr")
             eject_and_insert(show, daemon, guest)
+            use_a_software_card(show, daemon, guest)
         show.step("Taking the virtual reader away again, and cleaning up.")
         typed(show, daemon, "disable", VM)
-    print("\nDone: the guest used the card of a host reader, saw it leave and come back, and nothing is left behind.")
+    print(
+        "\nDone: the guest used the card of a host reader, saw it leave and come back, and signed with a software card."
+    )
+    print("Nothing is left behind.")
     return 0
 
 
@@ -119,15 +132,52 @@ def eject_and_insert(show: Show, daemon: Virtcardd, guest: Guest) -> None:
     typed(show, daemon, "info", VM)
 
 
-def typed(show: Show, daemon: Virtcardd, *words: str) -> None:
-    """Run a virtcard command and show it."""
-    show.typed("host$ virtcard " + " ".join(words), daemon.virtcard(*words))
+def use_a_software_card(show: Show, daemon: Virtcardd, guest: Guest) -> None:
+    """Make a card, sign with it in the guest, and let the host judge the signature by the card's certificate."""
+    show.step("No card at hand? Making a PIV card in software: keys, certificates, a PIN and a PUK.")
+    words = ("create", CARD, "--type", "piv", "--subject", SUBJECT, "--pin-file", "-", "--puk-file", "-")
+    typed(show, daemon, "card", *words, stdin=f"{PIN}\n{PUK}\n")
+    typed(show, daemon, "card", "list")
+    show.step("Inserting it in place of the card of the host reader; the guest lists its certificates.")
+    typed(show, daemon, "eject", VM)
+    guest.wait_reader_state("empty")
+    typed(show, daemon, "insert", VM, f"card:{CARD}")
+    guest.wait_reader_state("present")
+    in_guest(show, guest, "opensc-tool --name")
+    in_guest(show, guest, "pkcs11-tool --list-objects --type cert")
+    show.step("The guest logs in with the PIN and signs a letter. The key stays in the card, and the card on the host.")
+    guest.put("letter", LETTER)
+    sign = f"pkcs11-tool --login --pin {PIN} --sign --mechanism SHA256-RSA-PKCS --id {KEY}"
+    in_guest(show, guest, f"{sign} --input-file letter --output-file signature")
+    show.step("The host fetches letter and signature, and verifies with openssl and the certificate of the card.")
+    with TemporaryDirectory() as folder:
+        for name in ("letter", "signature"):
+            Path(folder, name).write_bytes(guest.get(name))
+        typed(show, daemon, "card", "export", CARD, "--output", folder)
+        verify(show, daemon, folder)
+
+
+def verify(show: Show, daemon: Virtcardd, folder: str) -> None:
+    """Let openssl judge; it must be content."""
+    certificate = f"{folder}/{CARD}-9c.pem"
+    on_host(show, daemon, "openssl", "x509", "-in", certificate, "-noout", "-subject", "-issuer")
+    on_host(show, daemon, "openssl", "x509", "-in", certificate, "-noout", "-pubkey", "-out", f"{folder}/key.pem")
+    signed = ("-verify", f"{folder}/key.pem", "-signature", f"{folder}/signature", f"{folder}/letter")
+    on_host(show, daemon, "openssl", "dgst", "-sha256", *signed)
+
+
+def typed(show: Show, daemon: Virtcardd, *words: str, stdin: str = "") -> None:
+    """Run a virtcard command and show it; it must succeed."""
+    done = daemon.run(*words, stdin=stdin)
+    if done.returncode:
+        raise AssertionError(f"virtcard {' '.join(words)}: {done.stderr}")
+    show.typed("host$ virtcard " + shlex.join(words), done.stdout)
 
 
 def on_host(show: Show, daemon: Virtcardd, *command: str) -> None:
-    """Run a PC/SC program of the host and show it; it must succeed."""
+    """Run a program of the host and show it; it must succeed."""
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=daemon.environment)
-    show.typed("host$ " + " ".join(command), done.stdout)
+    show.typed("host$ " + shlex.join(command), done.stdout)
 
 
 def in_guest(show: Show, guest: Guest, command: str) -> None:
