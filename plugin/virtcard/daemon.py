@@ -31,6 +31,7 @@ from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
 from virtcard.errors import Failed, InvalidArgument, VirtcardError
+from virtcard.journal import Journal
 from virtcard.limits import UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
@@ -40,6 +41,7 @@ from virtcard.service.bridges import Bridges
 from virtcard.service.cards import Cards
 from virtcard.service.changes import Changes
 from virtcard.service.core import VirtcardService
+from virtcard.service.diary import Diary
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
 from virtcard.service.opening import Opening
@@ -66,6 +68,8 @@ class Daemon:
         agents = Agents()
         self.seat = Seat()
         self.asker = Asker(self.seat, agents)
+        journal = Journal()
+        Diary(registry, journal.record)
         self.watcher = ReaderWatcher()
         store = own_store(session=chosen.session)
         self.cards = Cards(registry, store)
@@ -99,6 +103,7 @@ class Daemon:
                 verifier=self._verifier,
                 wish_allowed=chosen.session,
             ),
+            record=journal.record,
         )
         self.changes = changes
         self.watcher.subscribe(readers.hear)

@@ -155,6 +155,17 @@ AGENT_GRACE: Final = 3.0
 AGENTS_PER_USER: Final = 8
 """Agents of one user: one for each session and terminal."""
 
+JOURNAL_VALUE_MAX: Final = 8192
+"""Bytes of one value in the journal. Counts of all 256 instructions take 6 KiB, and all fields of a record together
+stay below what a datagram carries."""
+
+RECORD_PAUSE: Final = 10.0
+"""Seconds between two records of the same kind about the same domain or user: what a guest or a caller may repeat at
+will must not flood the journal, whose own limit would drop others' records. The next tells what came meanwhile."""
+
+RECORD_SUBJECTS_MAX: Final = 4096
+"""Kinds and subjects of records that are remembered for that."""
+
 CARD_FILE_MAX: Final = 1024 * 1024
 """Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""
 

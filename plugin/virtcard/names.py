@@ -30,6 +30,42 @@ METADATA_KEY: Final = "virtcard"
 
 SYSTEM_USER: Final = "virtcard"
 
+SYSLOG_IDENTIFIER: Final = "virtcardd"
+
+MESSAGE_IDS: Final = {
+    "bridge-started": "ad3ee82bd4d1402c8c60865cbbcb7b2e",
+    "bridge-ended": "d5443f6d90e24c098da5024845f6d479",
+    "inserted": "88cd8d673f6744e1a85ff0eb5ae73d2d",
+    "ejected": "87fe14cd330c406aa0b2ad0b682b99c5",
+    "admitted": "c34dcbcb9c544e55965726532daaaccc",
+    "turned-away": "06c15bbb80024677a92d5b69c0e714c3",
+    "decided": "44d46b502f8a4acab57f884730cde900",
+    "asked": "4baf8f7c82be43648674751505b876e6",
+    "answered": "ddf133e103524511afe07bc4bae7f488",
+    "refused": "d896c32ff00b41fc8a99a3d4366963c3",
+    "pin-failed": "2660ff949c7e4f389a8f0df2f507f67a",
+    "pin-stopped": "eef142e97a9646feb7d38b2e1c248e68",
+}
+"""MESSAGE_ID of each kind of record in the journal; they never change (systemd.journal-fields(7))."""
+
+FIELD_EVENT: Final = "VIRTCARD_EVENT"
+"""A word of MESSAGE_IDS."""
+FIELD_DOMAIN: Final = "VIRTCARD_DOMAIN"
+"""UUID."""
+FIELD_NAME: Final = "VIRTCARD_DOMAIN_NAME"
+FIELD_SOURCE: Final = "VIRTCARD_SOURCE"
+FIELD_RULE: Final = "VIRTCARD_RULE"
+"""File and line of the rule that decided."""
+FIELD_USER: Final = "VIRTCARD_USER"
+FIELD_REASON: Final = "VIRTCARD_REASON"
+FIELD_COMMANDS: Final = "VIRTCARD_COMMANDS"
+"""A JSON object: how many commands by the name of their instruction."""
+FIELD_REFUSED: Final = "VIRTCARD_REFUSED"
+FIELD_PIN_FAILURES: Final = "VIRTCARD_PIN_FAILURES"
+FIELD_ERRORS: Final = "VIRTCARD_ERRORS"
+FIELD_BYTES_SENT: Final = "VIRTCARD_BYTES_SENT"
+FIELD_BYTES_RECEIVED: Final = "VIRTCARD_BYTES_RECEIVED"
+
 
 def domain_path(uuid: UUID) -> str:
     """Object path of a domain: its UUID with `_` for `-`, as libvirt-dbus spells it."""

@@ -21,6 +21,7 @@ from virtcard.bus.bouncer import TABLE, Bouncer
 from virtcard.bus.connection import Bus
 from virtcard.bus.standard import OBJECT_MANAGER
 from virtcard.names import ACTION_EJECT, ACTION_INSERT, BUS_NAME, DOMAIN, MANAGER, ROOT_PATH, domain_path
+from virtcard.service.record import Event, Record
 
 PATH = domain_path(WIN11)
 NOT_AUTHORIZED = "org.virtcard1.Error.NotAuthorized"
@@ -222,7 +223,7 @@ def test_a_method_that_the_table_does_not_name_is_refused_even_to_root(private: 
         service = FakeService().fill()
         async with on_bus(private.address, service) as (daemon, root):
             table = {name: action for name, action in TABLE.items() if not name.endswith(member)}
-            daemon.gate = Bouncer(daemon, table).admit
+            daemon.gate = Bouncer(daemon, service.record, table).admit
             signature = "sa{sv}" if member == "Insert" else "a{sv}"
             body = ["card:x", {}] if member == "Insert" else [{}]
             with pytest.raises(DBusError) as caught:
@@ -268,5 +269,66 @@ def test_a_call_that_wants_no_reply_is_checked_too(private: PrivateBus) -> None:
             await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11")
             assert [each[0] for each in service.calls] == ["eject", "find_domain"]
             await user.close()
+
+    run_async(test())
+
+
+def test_who_was_admitted_and_who_was_not_is_on_record(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            await insert(root)
+            user = await connect_as(private.address, NOBODY)
+            await refusal(user)
+            await user.close()
+        admitted, turned_away = service.records
+        assert admitted == Record(
+            Event.ADMITTED,
+            f"root may call Insert for win11 with card:piv ({ACTION_INSERT}).",
+            WIN11,
+            "win11",
+            "card:piv",
+            user="root",
+        )
+        assert (turned_away.event, turned_away.uuid, turned_away.user) == (Event.TURNED_AWAY, WIN11, "nobody")
+        assert turned_away.sentence == f"nobody may not call Insert for win11 with card:piv ({ACTION_INSERT})."
+        assert turned_away.reason == "Only root may do that while polkit is not there."
+
+    run_async(test())
+
+
+def test_looking_is_not_put_on_record(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            await call(root, PATH, DOMAIN, "Check", "a{sv}", {})
+            await call(root, ROOT_PATH, MANAGER, "FindDomain", "s", "win11")
+            await call(root, ROOT_PATH, OBJECT_MANAGER, "GetManagedObjects")
+        assert service.records == []
+
+    run_async(test())
+
+
+def test_who_is_turned_away_again_and_again_does_not_fill_the_journal(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service):
+            user = await connect_as(private.address, NOBODY)
+            for _ in range(20):
+                await refusal(user)
+            await user.close()
+        assert len(service.records) == 1
+
+    run_async(test())
+
+
+def test_another_user_of_the_session_bus_is_on_record(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service, BusKind.SESSION):
+            other = await connect_as(private.address, NOBODY)
+            await refusal(other)
+            await other.close()
+        assert [(record.event, record.user) for record in service.records] == [(Event.TURNED_AWAY, "nobody")]
 
     run_async(test())

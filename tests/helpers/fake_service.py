@@ -12,6 +12,7 @@ from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.agents import Agents
 from virtcard.service.api import EnableOptions
+from virtcard.service.record import Record
 from virtcard.service.registry import Registry
 from virtcard.service.views import (
     BridgeState,
@@ -58,6 +59,8 @@ class FakeService:
     def __init__(self) -> None:
         self.registry = Registry()
         self.agents = Agents()
+        self.records: list[Record] = []
+        self.record = self.records.append
         self.calls: list[tuple[object, ...]] = []
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None

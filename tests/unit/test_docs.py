@@ -12,6 +12,7 @@ from virtcard.cli import shapes
 from virtcard.cli.app import VERBS
 from virtcard.cli.local.card.shapes import Key, SoftCard
 from virtcard.cli.local.doctor.verb import Report
+from virtcard.cli.records import Entry
 from virtcard.names import WISH_NAMESPACE
 from virtcard.version import VERSION
 
@@ -27,6 +28,7 @@ SHAPES: dict[str, type] = {
     "status": shapes.Status,
     "doctor": Report,
     "watch": shapes.Change,
+    "log": Entry,
     "card list": SoftCard,
     "card show": Key,
 }

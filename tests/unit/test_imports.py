@@ -22,6 +22,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "daemon": EVERYTHING,
     "settings": frozenset({"domain.uri"}),  # a part of the daemon: which libvirt, which directories
     "notify": frozenset(),
+    "journal": frozenset({"service.record"}),  # a part of the daemon: where its records go
     "agent": frozenset({"agent", "bus.client"}),
     "cli": frozenset({"cli", "cli.local", "bus.client"}),
     "cli.local": frozenset({"cli", "cli.local", "bus.client", "bridge", "card", "domain", "policy"}),
@@ -40,7 +41,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
 }
 """Each room and the rooms it may import; the longest name that fits counts, and a row ends at a dot."""
 
-PLAIN_ROOMS: Final = frozenset({"wire", "bridge", "names", "errors", "limits", "version", "notify", ""})
+PLAIN_ROOMS: Final = frozenset({"wire", "bridge", "names", "errors", "limits", "version", "notify", "journal", ""})
 """Rooms that use the standard library alone."""
 
 DOORS: Final = {

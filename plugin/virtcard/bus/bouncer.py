@@ -8,13 +8,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from dbus_next.errors import DBusError
 
 from virtcard import limits
 from virtcard.bus.address import BusKind
-from virtcard.bus.caller import Caller, current_caller
+from virtcard.bus.caller import Caller, current_caller, known_user, named_user, note_user
 from virtcard.bus.connection import Bus
 from virtcard.bus.polkit import Polkit, PolkitAbsent, Verdict
 from virtcard.bus.watch import leaving
@@ -26,6 +26,8 @@ from virtcard.names import (
     DOMAIN,
     MANAGER,
 )
+from virtcard.service.record import Event, Record, Recorder
+from virtcard.service.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +53,13 @@ _AS_ROOT: Final = "Run it as root (sudo), or from a session where a polkit agent
 class Bouncer:
     """Stands before every exported method of one bus.
 
-    System bus: root, or whom polkit lets pass; without polkit only root. Session bus: the daemon's own user."""
+    System bus: root, or whom polkit lets pass; without polkit only root. Session bus: the daemon's own user. Who was
+    admitted and who was turned away goes on record."""
 
-    def __init__(self, bus: Bus, table: Mapping[str, str] = TABLE) -> None:
+    def __init__(self, bus: Bus, record: Recorder, table: Mapping[str, str] = TABLE) -> None:
         self._bus = bus
+        self._record = record
+        self._throttle = Throttle()
         self._table = table
         self._polkit = Polkit(bus)
         self._open_checks: Counter[int] = Counter()
@@ -65,15 +70,35 @@ class Bouncer:
         if action is None:
             log.error("%s.%s is not in the bouncer's table", interface, member)
             raise NotAuthorized(f"Nobody may call {interface}.{member}.")
-        caller = current_caller()
-        if self._bus.kind is BusKind.SESSION:
-            await self._admit_same_user(caller)
-        elif action != OPEN:
-            await self._admit_by_polkit(caller, action, details)
+        if action == OPEN and self._bus.kind is BusKind.SYSTEM:
+            return
+        try:
+            await self._check(current_caller(), action, details)
+        except NotAuthorized as error:
+            self._note(Event.TURNED_AWAY, member, action, details, error.message)
+            raise
+        self._note(Event.ADMITTED, member, action, details)
 
-    async def _admit_same_user(self, caller: Caller) -> None:
-        if await self._user_of(caller) != os.getuid():
+    async def _check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
+        if self._bus.kind is BusKind.SYSTEM:
+            await self._admit_by_polkit(caller, action, details)
+        elif await self._user_of(caller) != os.getuid():
             raise NotAuthorized("This virtcardd serves its own user only.")
+
+    def _note(self, event: Event, member: str, action: str, details: Mapping[str, str], reason: str = "") -> None:
+        """Looking is not put on record, and nobody can fill the journal with calls that are not theirs to make."""
+        if action == OPEN or (user := known_user()) is None:
+            return
+        name, source = details.get("domain", ""), details.get("source", "")
+        call = member + (f" for {name}" if name else "") + (f" with {source}" if source else "")
+        times = 1
+        if event is Event.TURNED_AWAY and not (times := self._throttle.happened((user.uid, action))):
+            return
+        verdict = "may" if event is Event.ADMITTED else "may not"
+        often = f", {times} times" if times > 1 else ""
+        sentence = f"{user.name} {verdict} call {call} ({action}){often}."
+        uuid = UUID(details["uuid"]) if "uuid" in details else None
+        self._record(Record(event, sentence, uuid, name, source, user=user.name, reason=reason))
 
     async def _admit_by_polkit(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
         async with leaving(self._bus, caller.sender) as gone:
@@ -111,8 +136,10 @@ class Bouncer:
                 self._bus.spawn(self._polkit.cancel(cancellation_id))
 
     async def _user_of(self, caller: Caller) -> int:
-        """The caller's uid; NotAuthorized when the caller is gone."""
+        """The caller's uid, noted for the rest of the call; NotAuthorized when the caller is gone."""
         try:
-            return int((await self._bus.ask_bus("GetConnectionUnixUser", "s", [caller.sender]))[0])
+            uid = int((await self._bus.ask_bus("GetConnectionUnixUser", "s", [caller.sender]))[0])
         except DBusError as error:
             raise NotAuthorized("The caller left.") from error
+        note_user(await named_user(uid))
+        return uid

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import pwd
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from dbus_next.constants import MessageFlag
 from dbus_next.message import Message
 
 from virtcard.errors import NotAuthorized
+from virtcard.service.threads import start
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,19 @@ class Caller:
     interactive: bool
 
 
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whose call it is. `name` is the number in words when nobody knows it by name."""
+
+    uid: int
+    name: str
+
+
+NAME_PATIENCE: Final = 1.0
+"""Seconds for a user's name, which may have to come over a network."""
+
 _CALLER: ContextVar[Caller] = ContextVar("caller")
+_USER: ContextVar[User] = ContextVar("user")
 
 
 def note_caller(call: Message) -> Caller:
@@ -36,3 +52,29 @@ def current_caller() -> Caller:
     if caller is None or not caller.sender:
         raise NotAuthorized("Nobody is known to have called.")
     return caller
+
+
+def note_user(user: User) -> None:
+    """Remember whose call is in work, for the current task and those that it starts."""
+    _USER.set(user)
+
+
+def known_user() -> User | None:
+    """Whose call is in work, if the gate has found that out."""
+    return _USER.get(None)
+
+
+async def named_user(uid: int) -> User:
+    """The user with this number."""
+    try:
+        async with asyncio.timeout(NAME_PATIENCE):
+            return User(uid, await asyncio.wrap_future(start(_name_of, uid)))
+    except TimeoutError:
+        return User(uid, f"uid {uid}")
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

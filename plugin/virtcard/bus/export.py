@@ -33,7 +33,7 @@ async def serve(bus: Bus, service: Service) -> None:
 
     Busy when another daemon owns it, NotAuthorized when the bus's policy is not ours. Call it in the event loop's
     thread, where the registry is used too."""
-    bus.gate = Bouncer(bus).admit
+    bus.gate = Bouncer(bus, service.record).admit
     announcer = Announcer(bus)
     manager = ManagerInterface(service, service.status(), AgentDoor(bus, service.agents))
     announcer.add(ROOT_PATH, manager)

@@ -21,6 +21,7 @@ VERBS = {
     "eject": "virtcard.cli.eject",
     "watch": "virtcard.cli.watch",
     "status": "virtcard.cli.status",
+    "log": "virtcard.cli.log",
     "doctor": "virtcard.cli.local.doctor.verb",
     "card": "virtcard.cli.local.card.group",
     "connect": "virtcard.cli.local.connect",

@@ -11,6 +11,7 @@ from virtcard.domain.finding import Finding
 from virtcard.domain.setup import BRIDGE, ReaderSetup
 from virtcard.domain.setup import reader_setup as reader_setup  # noqa: PLC0414 (a word of the options too)
 from virtcard.service.agents import Agents
+from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
 from virtcard.service.views import Change, StatusView
 
@@ -29,6 +30,8 @@ class Service(Protocol):
 
     registry: Registry
     agents: Agents
+    record: Recorder
+    """Where it goes who was admitted and who was not."""
 
     def status(self) -> StatusView:
         """How the daemon stands."""

@@ -24,6 +24,7 @@ from virtcard.service.link import Link
 from virtcard.service.naming import named
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
+from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
 from virtcard.service.turns import Turns
 from virtcard.service.views import Change, StatusView
@@ -50,9 +51,11 @@ class VirtcardService:
         sources: Sources,
         readers: Readers,
         reconciler: Reconciler,
+        record: Recorder,
     ) -> None:
         self.registry = registry
         self.agents = agents
+        self.record = record
         self._status = status
         self._link = link
         self._readers = readers
