@@ -12,6 +12,7 @@ put() { # FILE FOLDER
 
 put "$here/virtcardd.service" /usr/lib/systemd/system
 put "$here/user/virtcardd.service" /usr/lib/systemd/user
+put "$here/user/virtcard-agent.service" /usr/lib/systemd/user
 put "$here/sysusers.d/virtcard.conf" /usr/lib/sysusers.d
 put "$here/tmpfiles.d/virtcard.conf" /usr/lib/tmpfiles.d
 put "$here/user-tmpfiles.d/virtcard.conf" /usr/share/user-tmpfiles.d

@@ -166,6 +166,15 @@ will must not flood the journal, whose own limit would drop others' records. The
 RECORD_SUBJECTS_MAX: Final = 4096
 """Kinds and subjects of records that are remembered for that."""
 
+AGENT_RETRY_FIRST: Final = 1.0
+"""Seconds before an agent looks for a lost bus again; then twice as long each time."""
+
+AGENT_RETRY_MAX: Final = 30.0
+"""Seconds: an agent is registered again this soon at the latest."""
+
+DESKTOP_PATIENCE: Final = 2.0
+"""Seconds for a call that a desktop answers without asking anybody."""
+
 CARD_FILE_MAX: Final = 1024 * 1024
 """Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""
 

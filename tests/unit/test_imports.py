@@ -24,7 +24,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "notify": frozenset(),
     "journal": frozenset({"service.record"}),  # a part of the daemon: where its records go
     "agent": frozenset({"agent", "bus.client"}),
-    "cli": frozenset({"cli", "cli.local", "bus.client"}),
+    "cli": frozenset({"cli", "cli.local", "bus.client", "agent"}),  # the verb that runs the agent
     "cli.local": frozenset({"cli", "cli.local", "bus.client", "bridge", "card", "domain", "policy"}),
     "bus": frozenset({"bus", "service", "domain.finding"}),  # findings are what the service's checks answer
     "service": frozenset({"service", "bridge", "card", "domain", "policy"}),

@@ -18,12 +18,13 @@ from virtcard.names import BUS_NAME, SYSTEM_USER
 SYSTEMD = Path(__file__).parents[2] / "contrib" / "systemd"
 SERVICE = SYSTEMD / "virtcardd.service"
 USER_SERVICE = SYSTEMD / "user" / "virtcardd.service"
+AGENT_SERVICE = SYSTEMD / "user" / "virtcard-agent.service"
 TMPFILES = SYSTEMD / "tmpfiles.d" / "virtcard.conf"
 
 EXPOSURE_MAX = 20
 """Tenths, as `systemd-analyze security --threshold` counts: 2.0."""
 
-TARGETS = ("sysinit.target", "basic.target", "shutdown.target")
+TARGETS = ("sysinit.target", "basic.target", "shutdown.target", "graphical-session.target")
 
 
 def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -54,7 +55,8 @@ def units(tmp_path: Path) -> Path:
 
 def verify(units: Path, unit: Path, *options: str, changed: tuple[str, str] = ("", "")) -> str:
     """What `systemd-analyze verify` has to say; nothing when all is well (an unknown key is no failure to it)."""
-    text = unit.read_text().replace("/usr/bin/virtcardd", str(units.parent / "virtcardd")).replace(*changed)
+    text = unit.read_text().replace("/usr/bin/virtcardd", str(units.parent / "virtcardd"))
+    text = text.replace("/usr/bin/virtcard ", f"{units.parent / 'virtcardd'} ").replace(*changed)
     copy = units / unit.name
     copy.write_text(text)
     environment = {"SYSTEMD_UNIT_PATH": str(units), "XDG_RUNTIME_DIR": str(units.parent)}
@@ -68,6 +70,13 @@ def test_the_system_unit_is_valid(units: Path) -> None:
 
 def test_the_user_unit_is_valid(units: Path) -> None:
     assert verify(units, USER_SERVICE, "--user") == ""
+
+
+def test_the_unit_of_the_agent_is_valid_and_comes_and_goes_with_the_desktop(units: Path) -> None:
+    assert verify(units, AGENT_SERVICE, "--user") == ""
+    unit = read(AGENT_SERVICE)
+    assert unit["Service"]["ExecStart"] == "/usr/bin/virtcard agent"
+    assert {unit["Unit"]["PartOf"], unit["Install"]["WantedBy"]} == {"graphical-session.target"}
 
 
 def test_a_misspelt_key_would_be_found(units: Path) -> None:
@@ -176,6 +185,7 @@ def test_everything_is_installed_where_its_owner_looks_for_it(tmp_path: Path) ->
     expected = {
         "lib/systemd/system/virtcardd.service",
         "lib/systemd/user/virtcardd.service",
+        "lib/systemd/user/virtcard-agent.service",
         "lib/sysusers.d/virtcard.conf",
         "lib/tmpfiles.d/virtcard.conf",
         "share/user-tmpfiles.d/virtcard.conf",

@@ -22,6 +22,7 @@ VERBS = {
     "watch": "virtcard.cli.watch",
     "status": "virtcard.cli.status",
     "log": "virtcard.cli.log",
+    "agent": "virtcard.cli.agent",
     "doctor": "virtcard.cli.local.doctor.verb",
     "card": "virtcard.cli.local.card.group",
     "connect": "virtcard.cli.local.connect",
@@ -67,4 +68,4 @@ def app(ctx: click.Context, uri: str | None, place: str | None) -> None:
     VIRSH_DEFAULT_CONNECT_URI and LIBVIRT_DEFAULT_URI are followed as virsh does.
     """
     if ctx.obj is None:
-        ctx.obj = Choice(lambda: choose_bus(uri, place))
+        ctx.obj = Choice(lambda: choose_bus(uri, place), is_given=uri is not None or place is not None)

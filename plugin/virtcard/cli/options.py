@@ -52,8 +52,14 @@ class Choice:
     """The chosen bus, decided when a verb asks: local verbs need none. Tests give an opener of their own."""
 
     def __init__(
-        self, bus: Callable[[], Bus], opener: Callable[[Bus], AbstractContextManager[Door]] | None = None
+        self,
+        bus: Callable[[], Bus],
+        opener: Callable[[Bus], AbstractContextManager[Door]] | None = None,
+        *,
+        is_given: bool = True,
     ) -> None:
+        self.is_given = is_given
+        """By an option, so that a verb which can serve both buses serves this one."""
         self._bus = bus
         self._opener = opener or _open
 

@@ -1,0 +1,1 @@
+"""The process of a user that asks the person in front of it, on behalf of virtcardd."""
