@@ -83,6 +83,9 @@ REDEFINES_PER_MINUTE: Final = 5
 RECONCILE_PERIOD: Final = 60.0
 """Seconds between slow passes over everything: some changes send no event."""
 
+LATECOMER_GAP: Final = 0.2
+"""Seconds between two looks for a domain that nobody knows: everybody on the bus may ask for one."""
+
 LIBVIRT_DEADLINE: Final = 20.0
 """Seconds for one libvirt call; D-Bus callers wait 25."""
 

@@ -20,6 +20,7 @@ from virtcard.service.agents import Agents
 from virtcard.service.api import EnableOptions
 from virtcard.service.bridges import Key
 from virtcard.service.inserter import Inserter
+from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
 from virtcard.service.naming import named
 from virtcard.service.readers import Readers
@@ -63,6 +64,7 @@ class VirtcardService:
         self._turns = Turns(self._reconcile)
         self._inserter = Inserter(self._turns, reconciler, self._reconcile, readers, sources)
         self._passing = asyncio.Lock()
+        self._latecomers = Latecomers(self._look_for_unknown)
         self._status_listeners: list[Callable[[StatusView], None]] = []
 
     def status(self) -> StatusView:
@@ -85,14 +87,13 @@ class VirtcardService:
         """The domain with this id, UUID or name, in virsh's order; one defined a moment ago too. NoSuchDomain."""
         found = named(self.registry.domains.values(), text)
         if found is None:
-            await self._take_in_unknown()
+            await self._latecomers.take_in()
             found = named(self.registry.domains.values(), text)
         if found is None:
             raise NoSuchDomain(f"No domain is called '{text}'.", hint="See 'virtcard list' for all domains.")
         return found
 
-    async def _take_in_unknown(self) -> None:
-        """Events come a little later than the domains they tell of."""
+    async def _look_for_unknown(self) -> None:
         for uuid in await self._link.call(lambda hypervisor: hypervisor.domain_uuids()):
             if self.registry.domains.get(uuid) is None:
                 await self._look(uuid, None)
