@@ -84,6 +84,7 @@ class Core:
             self.seat.unwant()
         else:
             self.seat.want(card)
+            self._card_backoff.reset()  # it did not fail yet; one that is put in again is to be tried at once
         if self.stopping:
             self.seat.unwant()
         self.settle()
