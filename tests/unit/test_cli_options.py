@@ -51,10 +51,15 @@ def test_another_machine_is_refused(uri: str) -> None:
         bus_of(uri)
 
 
-@pytest.mark.parametrize("uri", ["xen:///system", "qemu:///embed?root=/tmp/x", "test:///default", "nonsense"])
+@pytest.mark.parametrize("uri", ["xen:///system", "qemu:///embed?root=/tmp/x", "test:///default", "bogus://x", "no"])
 def test_what_virtcard_does_not_serve_is_refused(uri: str) -> None:
-    with pytest.raises(Unsupported, match="does not serve"):
+    with pytest.raises(InvalidArgument, match="does not serve"):
         bus_of(uri)
+
+
+def test_what_is_no_uri_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="is not a URI"):
+        bus_of("qemu://[/system")
 
 
 def test_a_uri_and_a_bus_that_disagree_are_refused() -> None:

@@ -28,16 +28,20 @@ def choose_bus(uri: str | None, place: str | None, environment: Mapping[str, str
 
 
 def bus_of(uri: str) -> Bus:
-    """The bus whose virtcardd serves this libvirt URI; Unsupported for another machine or another hypervisor."""
-    parts = urlsplit(uri)
-    if parts.netloc:
+    """The bus whose virtcardd serves this libvirt URI; Unsupported for another machine, InvalidArgument else."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidArgument(f"'{uri}' is not a URI: {error}.", hint="See 'virsh uri'.") from None
+    qemu = parts.scheme.partition("+")[0] == "qemu" and parts.path in ("/system", "/session")
+    if qemu and parts.netloc:
         raise Unsupported(
             f"'{uri}' is another machine, and virtcard runs where the virtual machine runs.",
             hint="Run virtcard there, for example over ssh.",
         )
-    if parts.scheme.partition("+")[0] == "qemu" and parts.path in ("/system", "/session"):
+    if qemu:
         return "session" if parts.path == "/session" else "system"
-    raise Unsupported(
+    raise InvalidArgument(
         f"virtcard does not serve the libvirt URI '{uri}'.", hint="Use --connect qemu:///system or qemu:///session."
     )
 
