@@ -16,6 +16,7 @@ from helpers.machines import Usb, domain_xml
 from helpers.scripted_card import OK, ScriptedCard, echo
 from helpers.waiting import wait_until
 from virtcard.bus.client import Client
+from virtcard.limits import CALL_PATIENCE
 from virtcard.names import BRIDGE, DOMAIN
 
 FIRST, SECOND = "reader:Virtual PCD 00 00", "reader:Virtual PCD 00 01"
@@ -87,7 +88,7 @@ class Job:
 
     def _call(self, member: str, signature: str, *body: object) -> None:
         with self._client() as client:
-            client.call(client.find_domain(self.name), DOMAIN, member, signature, body)
+            client.call(client.find_domain(self.name), DOMAIN, member, signature, body, timeout=CALL_PATIENCE)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:

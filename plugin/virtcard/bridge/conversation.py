@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from virtcard import limits
 from virtcard.bridge.effects import (
     Effect,
     Ejected,
@@ -69,7 +70,14 @@ class Conversation:
 
     def expired(self, timer: Timer) -> bool:
         """For `ring`: does this timeout still count?"""
-        return self._alarms[timer].consume()
+        alarm = self._alarms[timer]
+        if not alarm.consume():
+            return False
+        if timer is Timer.QUIET and self.link.unread():
+            # Not quiet at all: the worker has not come to it yet. A CardRemove now would cost the guest its answer.
+            alarm.start(self._patience.get(timer, limits.EJECT_QUIET))
+            return False
+        return True
 
     def close(self) -> None:
         """Close the socket and stop the timeouts."""

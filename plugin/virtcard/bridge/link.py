@@ -61,6 +61,14 @@ class Link:
             self._quick_ack()
         return data
 
+    def unread(self) -> bool:
+        """Something came, or the peer went, that `receive` has not told yet."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+        return True
+
     def send(self, data: bytes) -> None:
         """Send now what fits and keep the rest; PeerError when the peer left too much unread."""
         if not self._out:
