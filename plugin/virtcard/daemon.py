@@ -39,11 +39,13 @@ from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.bridges import Bridges
 from virtcard.service.cards import Cards
+from virtcard.service.cardwork import CardWork
 from virtcard.service.changes import Changes
 from virtcard.service.core import VirtcardService
 from virtcard.service.diary import Diary
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
+from virtcard.service.onetime import OneTimeSockets
 from virtcard.service.opening import Opening
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
@@ -73,6 +75,7 @@ class Daemon:
         self.watcher = ReaderWatcher()
         store = own_store(session=chosen.session)
         self.cards = Cards(registry, store)
+        self.sockets = OneTimeSockets(chosen.runtime_dir)
         sources = _sources(Surroundings(chosen.session, lambda: self.watcher))
         self.link = Link(
             chosen.uri.text,
@@ -104,6 +107,7 @@ class Daemon:
                 wish_allowed=chosen.session,
             ),
             record=journal.record,
+            cards=CardWork(store, self.cards, self.sockets),
         )
         self.changes = changes
         self.watcher.subscribe(readers.hear)
@@ -141,6 +145,7 @@ class Daemon:
         try:
             await bus.require_unowned(BUS_NAME)
             make_socket_dir(self.settings)
+            self.sockets.tidy()
             async with watch_presence(bus, self.seat.take):
                 await self._work(bus, stop)
         finally:
@@ -167,6 +172,7 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.sockets.close()
         await self.service.close()
         await self.link.close()
         await asyncio.to_thread(self.watcher.stop)

@@ -213,3 +213,18 @@ POLICY_COMMANDS_MAX: Final = 256
 
 POLICY_PIN_RESERVE_MAX: Final = 15
 """PIN tries: a card tells them in four bits (ISO 7816-4, 63Cx)."""
+
+SECRETS_MAX: Final = 2 * 1024 * 1024
+"""Bytes that a one-time socket takes: a PKCS #12 file of 1 MiB in base64."""
+
+SECRETS_CONNECT_PATIENCE: Final = 30.0
+"""Seconds that a one-time socket is open: a person gave the secrets before the call, so that a program connects."""
+
+SECRETS_SEND_PATIENCE: Final = 10.0
+"""Seconds for all that is sent over a one-time socket, which takes a millisecond."""
+
+SECRETS_PER_USER: Final = 4
+"""One-time sockets of one user at a time: each may cost the making of four RSA keys."""
+
+SECRETS_OPEN_MAX: Final = 16
+"""One-time sockets of all users at a time."""

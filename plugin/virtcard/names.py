@@ -21,6 +21,7 @@ ERROR_PREFIX: Final = "org.virtcard1.Error."
 ACTION_ENABLE: Final = "org.virtcard1.enable"
 ACTION_INSERT: Final = "org.virtcard1.insert"
 ACTION_EJECT: Final = "org.virtcard1.eject"
+ACTION_MANAGE_CARDS: Final = "org.virtcard1.manage-cards"
 
 WISH_NAMESPACE: Final = "https://virtcard.org/xmlns/domain/1"
 """Namespace of the per-VM wish, the one `virsh metadata --uri` takes."""

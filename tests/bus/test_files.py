@@ -21,6 +21,7 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
+    ACTION_MANAGE_CARDS,
     BRIDGE,
     BUS_NAME,
     CARD,
@@ -46,7 +47,7 @@ def test_polkit_actions_are_valid_and_ours() -> None:
     dtd = "/usr/share/polkit-1/policyconfig-1.dtd"
     subprocess.run(["xmllint", "--noout", "--nonet", "--dtdvalid", dtd, POLICY], check=True)
     actions = {action.get("id") for action in ElementTree.parse(POLICY).iter("action")}
-    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
+    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS}
 
 
 def test_every_action_belongs_to_the_daemons_user() -> None:
@@ -63,7 +64,7 @@ def defaults(action: str) -> list[str | None]:
 def test_whoever_sits_at_the_machine_may_eject_and_others_need_an_administrator() -> None:
     assert defaults(ACTION_EJECT) == ["auth_admin", "auth_admin", "yes"]
     assert defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "auth_admin_keep"]
-    assert defaults(ACTION_ENABLE) == ["auth_admin_keep"] * 3
+    assert defaults(ACTION_ENABLE) == defaults(ACTION_MANAGE_CARDS) == ["auth_admin_keep"] * 3
 
 
 def test_bus_policy_names_our_interfaces_and_the_standard_ones() -> None:

@@ -24,6 +24,7 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
+    ACTION_MANAGE_CARDS,
     AGENT,
     BRIDGE,
     CARD,
@@ -45,7 +46,7 @@ def interfaces() -> list[Shown[Any]]:
         DomainInterface(service, domain_view()),
         ReaderInterface(reader_view()),
         BridgeInterface(bridge_view()),
-        CardInterface(card_view()),
+        CardInterface(service.cards, card_view()),
     ]
 
 
@@ -119,13 +120,14 @@ def test_the_bouncer_knows_every_method() -> None:
 
 
 def test_the_bouncer_asks_for_actions_of_ours() -> None:
-    assert set(TABLE.values()) == {OPEN, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT}
+    assert set(TABLE.values()) == {OPEN, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS}
     assert TABLE[f"{DOMAIN}.Insert"] == ACTION_INSERT
     assert [member for member, action in TABLE.items() if action == OPEN] == [
         f"{MANAGER}.FindDomain",
         f"{MANAGER}.RegisterAgent",
         f"{MANAGER}.UnregisterAgent",
         f"{DOMAIN}.Check",
+        f"{CARD}.GetCertificates",
     ]
 
 

@@ -11,7 +11,7 @@ from virtcard.card.soft.summary import KeySummary, Summary
 from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.agents import Agents
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import CardCalls, CardWish, EnableOptions
 from virtcard.service.record import Record
 from virtcard.service.registry import Registry
 from virtcard.service.views import (
@@ -53,6 +53,44 @@ def card_view(name: str = "jane") -> CardView:
     return CardView(Summary(name, "piv", 4711, "2026-01-01T00:00:00Z", 3, 2, (key,)))
 
 
+class FakeCards:
+    """Implements `virtcard.service.api.CardCalls`: notes its calls, and offers a socket that is not there."""
+
+    socket = "/run/virtcardd/once-fake"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    async def create(self, user: int, name: str, wish: CardWish) -> str:
+        return self._note("create", user, name, wish)
+
+    async def import_card(self, user: int, name: str, wish: CardWish) -> str:
+        return self._note("import_card", user, name, wish)
+
+    async def import_key(self, user: int, name: str, slot: str, *, replace: bool) -> str:
+        return self._note("import_key", user, name, slot, replace)
+
+    async def change_pin(self, user: int, name: str) -> str:
+        return self._note("change_pin", user, name)
+
+    async def change_puk(self, user: int, name: str) -> str:
+        return self._note("change_puk", user, name)
+
+    async def unblock(self, user: int, name: str) -> str:
+        return self._note("unblock", user, name)
+
+    async def delete(self, name: str) -> None:
+        self._note("delete", name)
+
+    async def certificates(self, name: str, *, authorities: bool) -> tuple[tuple[str, bytes], ...]:
+        self._note("certificates", name, authorities)
+        return (("9a", b"\x30\x00"),)
+
+    def _note(self, *call: object) -> str:
+        self.calls.append(call)
+        return self.socket
+
+
 class FakeService:
     """Implements `virtcard.service.api.Service`. `failure` is raised by every call; `hold` keeps inserts waiting."""
 
@@ -61,6 +99,7 @@ class FakeService:
         self.agents = Agents()
         self.records: list[Record] = []
         self.record = self.records.append
+        self.cards: CardCalls = FakeCards()
         self.calls: list[tuple[object, ...]] = []
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None

@@ -23,6 +23,8 @@ from virtcard.names import (
     ACTION_EJECT,
     ACTION_ENABLE,
     ACTION_INSERT,
+    ACTION_MANAGE_CARDS,
+    CARD,
     DOMAIN,
     MANAGER,
 )
@@ -44,6 +46,14 @@ TABLE: Final[Mapping[str, str]] = {
     f"{DOMAIN}.Disable": ACTION_ENABLE,
     f"{DOMAIN}.Insert": ACTION_INSERT,
     f"{DOMAIN}.Eject": ACTION_EJECT,
+    f"{MANAGER}.CreateCard": ACTION_MANAGE_CARDS,
+    f"{MANAGER}.ImportCard": ACTION_MANAGE_CARDS,
+    f"{CARD}.ImportKey": ACTION_MANAGE_CARDS,
+    f"{CARD}.ChangePin": ACTION_MANAGE_CARDS,
+    f"{CARD}.ChangePuk": ACTION_MANAGE_CARDS,
+    f"{CARD}.Unblock": ACTION_MANAGE_CARDS,
+    f"{CARD}.Delete": ACTION_MANAGE_CARDS,
+    f"{CARD}.GetCertificates": OPEN,
 }
 """`interface.member` -> polkit action, or OPEN. (`Enable` with `dry-run` too: a diff shows the domain's XML.)"""
 

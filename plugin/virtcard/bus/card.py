@@ -1,19 +1,58 @@
 """org.virtcard1.Card, one object for each software card."""
 
-from dbus_next.constants import PropertyAccess
-from dbus_next.service import dbus_property
+from typing import Any
 
+from dbus_next.constants import PropertyAccess
+from dbus_next.service import dbus_property, method
+
+from virtcard.bus.caller import calling_user
+from virtcard.bus.options import authorities_option, no_options, replace_option
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.names import CARD, domain_path
+from virtcard.service.api import CardCalls
 from virtcard.service.views import CardView
 
 
 class CardInterface(Shown[CardView]):
     """One software card of the daemon's store."""
 
-    def __init__(self, view: CardView) -> None:
+    def __init__(self, cards: CardCalls, view: CardView) -> None:
         super().__init__(CARD, view)
+        self._cards = cards
+
+    def details(self, member: str, arguments: list[Any]) -> dict[str, str]:  # noqa: ARG002
+        return {"card": self.view.card.name}
+
+    @method()
+    async def ImportKey(self, slot: "s", options: "a{sv}") -> "s":
+        replace = replace_option(options)
+        return await self._cards.import_key(calling_user(), self.view.card.name, slot, replace=replace)
+
+    @method()
+    async def ChangePin(self, options: "a{sv}") -> "s":
+        no_options(options)
+        return await self._cards.change_pin(calling_user(), self.view.card.name)
+
+    @method()
+    async def ChangePuk(self, options: "a{sv}") -> "s":
+        no_options(options)
+        return await self._cards.change_puk(calling_user(), self.view.card.name)
+
+    @method()
+    async def Unblock(self, options: "a{sv}") -> "s":
+        no_options(options)
+        return await self._cards.unblock(calling_user(), self.view.card.name)
+
+    @method()
+    async def Delete(self, options: "a{sv}"):  # type: ignore[no-untyped-def]
+        no_options(options)
+        await self._cards.delete(self.view.card.name)
+
+    @method()
+    async def GetCertificates(self, options: "a{sv}") -> "a(say)":
+        authorities = authorities_option(options)
+        return [list(each) for each in await self._cards.certificates(self.view.card.name, authorities=authorities)]
 
     @dbus_property(access=PropertyAccess.READ)
     def Name(self) -> "s":

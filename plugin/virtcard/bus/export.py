@@ -42,7 +42,7 @@ async def serve(bus: Bus, service: Service) -> None:
     _Shelved(announcer, registry.domains, domain_path, lambda view: DomainInterface(service, view))
     _Shelved(announcer, registry.readers, reader_path, ReaderInterface)
     _Shelved(announcer, registry.bridges, lambda key: bridge_path(*key), BridgeInterface)
-    _Shelved(announcer, registry.cards, card_path, CardInterface)
+    _Shelved(announcer, registry.cards, card_path, lambda view: CardInterface(service.cards, view))
     await bus.claim(BUS_NAME)
 
 

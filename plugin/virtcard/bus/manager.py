@@ -1,9 +1,13 @@
 """org.virtcard1.Manager, on the root object."""
 
+from typing import Any
+
 from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
 
 from virtcard.bus.agents import AgentDoor
+from virtcard.bus.caller import calling_user
+from virtcard.bus.options import create_options, import_options
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.names import MANAGER, domain_path
@@ -19,6 +23,9 @@ class ManagerInterface(Shown[StatusView]):
         self._service = service
         self._agents = agents
 
+    def details(self, member: str, arguments: list[Any]) -> dict[str, str]:
+        return {"card": arguments[0]} if member in {"CreateCard", "ImportCard"} else {}
+
     @method()
     async def FindDomain(self, text: "s") -> "o":
         return domain_path(await self._service.find_domain(text))
@@ -30,6 +37,14 @@ class ManagerInterface(Shown[StatusView]):
     @method()
     def UnregisterAgent(self, path: "o"):  # type: ignore[no-untyped-def]
         self._agents.unregister(path)
+
+    @method()
+    async def CreateCard(self, name: "s", options: "a{sv}") -> "s":
+        return await self._service.cards.create(calling_user(), name, create_options(options))
+
+    @method()
+    async def ImportCard(self, name: "s", options: "a{sv}") -> "s":
+        return await self._service.cards.import_card(calling_user(), name, import_options(options))
 
     @dbus_property(access=PropertyAccess.READ)
     def Version(self) -> "s":

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dbus_next.signature import Variant
 
 from virtcard.errors import InvalidArgument
-from virtcard.service.api import EnableOptions, reader_setup
+from virtcard.service.api import CardWish, EnableOptions, reader_setup
 
 ON_EXISTING: Final = ("keep", "replace", "fail")
 
@@ -25,7 +25,8 @@ _SETUP: Final = {
 """What `domain.setup.reader_setup` takes."""
 _INTEGERS: Final = frozenset("nqiuxt")
 """Any of them will do for a number: which one a language's own integer becomes is its library's matter."""
-_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", **_SETUP}
+_CARD: Final = {"type": "s", "subject": "s", "key": "s", "replace": "b", "authorities": "b"}
+_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", **_SETUP, **_CARD}
 
 
 def enable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
@@ -48,6 +49,30 @@ def disable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
 def config_option(untrusted_options: Mapping[str, Variant]) -> bool:
     """Options of Insert and Eject: `config` b."""
     return bool(_checked(untrusted_options, "config").get("config", False))
+
+
+def create_options(untrusted_options: Mapping[str, Variant]) -> CardWish:
+    """Options of CreateCard: `type`, `subject`, `key` s."""
+    given = _checked(untrusted_options, "type", "subject", "key")
+    plain = CardWish()
+    return CardWish(
+        given.get("type", plain.type), given.get("subject", plain.subject), given.get("key", plain.algorithm)
+    )
+
+
+def import_options(untrusted_options: Mapping[str, Variant]) -> CardWish:
+    """Options of ImportCard: `type` s."""
+    return CardWish(_checked(untrusted_options, "type").get("type", CardWish().type))
+
+
+def replace_option(untrusted_options: Mapping[str, Variant]) -> bool:
+    """Options of ImportKey: `replace` b."""
+    return bool(_checked(untrusted_options, "replace").get("replace", False))
+
+
+def authorities_option(untrusted_options: Mapping[str, Variant]) -> bool:
+    """Options of GetCertificates: `authorities` b."""
+    return bool(_checked(untrusted_options, "authorities").get("authorities", False))
 
 
 def no_options(untrusted_options: Mapping[str, Variant]) -> None:

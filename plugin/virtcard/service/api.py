@@ -25,6 +25,44 @@ class EnableOptions:
     setup: ReaderSetup = BRIDGE
 
 
+@dataclass(frozen=True, slots=True)
+class CardWish:
+    """A software card to be made: "piv" or "cac"; an empty subject is the card's name."""
+
+    type: str = "piv"
+    subject: str = ""
+    algorithm: str = "rsa2048"
+
+
+class CardCalls(Protocol):
+    """The software cards. `user` is the uid of whoever calls; where secrets are needed, the answer is the path of a
+    one-time socket (`service.onetime`) for that user, which takes a document of `service.confided`."""
+
+    async def create(self, user: int, name: str, wish: CardWish) -> str:
+        """Make a card with new keys and certificates."""
+
+    async def import_card(self, user: int, name: str, wish: CardWish) -> str:
+        """Make a card with keys that are there already; `wish.type` counts alone."""
+
+    async def import_key(self, user: int, name: str, slot: str, *, replace: bool) -> str:
+        """Put a key and its certificate into a slot."""
+
+    async def change_pin(self, user: int, name: str) -> str:
+        """Another PIN, by the PIN."""
+
+    async def change_puk(self, user: int, name: str) -> str:
+        """Another PUK, by the PUK."""
+
+    async def unblock(self, user: int, name: str) -> str:
+        """Another PIN, by the PUK."""
+
+    async def delete(self, name: str) -> None:
+        """Remove a card and its keys for good."""
+
+    async def certificates(self, name: str, *, authorities: bool) -> tuple[tuple[str, bytes], ...]:
+        """Slot and DER of the card's certificates, or of those that a guest must trust."""
+
+
 class Service(Protocol):
     """Everything a caller may ask for. Each method does it whole, or raises a VirtcardError and changes nothing."""
 
@@ -32,6 +70,7 @@ class Service(Protocol):
     agents: Agents
     record: Recorder
     """Where it goes who was admitted and who was not."""
+    cards: CardCalls
 
     def status(self) -> StatusView:
         """How the daemon stands."""

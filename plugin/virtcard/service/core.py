@@ -17,7 +17,7 @@ from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.service.agents import Agents
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import CardCalls, EnableOptions
 from virtcard.service.bridges import Key
 from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
@@ -53,10 +53,12 @@ class VirtcardService:
         readers: Readers,
         reconciler: Reconciler,
         record: Recorder,
+        cards: CardCalls,
     ) -> None:
         self.registry = registry
         self.agents = agents
         self.record = record
+        self.cards = cards
         self._status = status
         self._link = link
         self._readers = readers

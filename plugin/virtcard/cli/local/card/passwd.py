@@ -6,7 +6,6 @@ import click
 
 from virtcard.cli.local.card.place import chosen
 from virtcard.cli.local.card.secrets import secret
-from virtcard.cli.local.card.tries import check_open, unblock_hint, wrong
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 
@@ -21,17 +20,11 @@ def verb(choice: Choice, name: str, pin_file: str | None, new_pin_file: str | No
 
     A wrong one costs a try, as on any card.
     """
-    from virtcard.card.soft.layout import LAYOUTS
-    from virtcard.card.soft.pins import Pins
+    from virtcard.card.soft import upkeep
+    from virtcard.card.soft.tries import check_open, unblock_hint
 
     store = chosen(choice)
-    data = store.read(name)
-    check_open("PIN", data.pin.tries_left, unblock_hint(name))
-    rule = LAYOUTS[data.type].pin
-    old = rule.check(secret("PIN", pin_file, "--pin-file"))
-    new = rule.check(secret("New PIN", new_pin_file, "--new-pin-file", fresh=True))
-    with store.open(name) as card:
-        outcome = Pins(card).change_pin(old, new)
-    if not outcome.ok:
-        raise wrong("PIN", outcome.tries_left, unblock_hint(name))
+    check_open("PIN", store.read(name).pin.tries_left, unblock_hint(name))
+    old = secret("PIN", pin_file, "--pin-file")
+    upkeep.change_pin(store, name, old, secret("New PIN", new_pin_file, "--new-pin-file", fresh=True))
     say(f"The card {name} has a new PIN.")

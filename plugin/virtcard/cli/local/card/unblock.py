@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from virtcard.cli.local.card.place import chosen
 from virtcard.cli.local.card.secrets import secret
-from virtcard.cli.local.card.tries import check_open, lost_hint, wrong
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 
@@ -23,18 +20,11 @@ def verb(choice: Choice, name: str, puk_file: str | None, pin_file: str | None) 
 
     The PIN gets all its tries back. A wrong PUK costs one of the PUK's.
     """
-    from virtcard.card.soft.layout import LAYOUTS
-    from virtcard.card.soft.pins import Pins
+    from virtcard.card.soft import upkeep
+    from virtcard.card.soft.tries import check_open, lost_hint
 
     store = chosen(choice)
-    data = store.read(name)
-    check_open("PUK", data.puk.tries_left, lost_hint(name))
-    layout = LAYOUTS[data.type]
-    # A guest may have set a shorter one by CHANGE REFERENCE DATA: only what no PUK can be costs no try.
-    puk = replace(layout.puk, minimum=1).check(secret("PUK", puk_file, "--puk-file"))
-    pin = layout.pin.check(secret("New PIN", pin_file, "--pin-file", fresh=True))
-    with store.open(name) as card:
-        outcome = Pins(card).unblock(puk, pin)
-    if not outcome.ok:
-        raise wrong("PUK", outcome.tries_left, lost_hint(name))
+    check_open("PUK", store.read(name).puk.tries_left, lost_hint(name))
+    puk = secret("PUK", puk_file, "--puk-file")
+    upkeep.unblock(store, name, puk, secret("New PIN", pin_file, "--pin-file", fresh=True))
     say(f"The card {name} has a new PIN, with all its tries.")
