@@ -228,3 +228,6 @@ SECRETS_PER_USER: Final = 4
 
 SECRETS_OPEN_MAX: Final = 16
 """One-time sockets of all users at a time."""
+
+SECRETS_ANSWER_MAX: Final = 256 * 1024
+"""Bytes of the answer over a one-time socket; a path and thirty warnings take a few thousand."""

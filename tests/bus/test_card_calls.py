@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from helpers.bus import NOBODY, PrivateBus, Serving, call, connect_as, on_bus, run_async
 from helpers.fake_service import FakeCards, FakeService, card_view
+from helpers.lively import LivelyService
 from helpers.once import confide
 from helpers.openssl import openssl
 from helpers.soft_cards import PIN_DIGITS, PUK_DIGITS, empty_card
@@ -29,9 +30,6 @@ from virtcard.card.soft.store import Store
 from virtcard.errors import Busy, Conflict, InvalidArgument, NoSuchCard, NotAuthorized, Unsupported, VirtcardError
 from virtcard.names import CARD, MANAGER, ROOT_PATH, card_path
 from virtcard.service.api import CardWish
-from virtcard.service.cards import Cards
-from virtcard.service.cardwork import CardWork
-from virtcard.service.onetime import OneTimeSockets
 
 PIN, PUK = PIN_DIGITS.decode(), PUK_DIGITS.decode()
 NEW = {"pin": "918273", "puk": "91827364"}
@@ -65,22 +63,13 @@ class Lab:
         return self.client.objects().get(card_path(name), {}).get(CARD, {})
 
 
-class _Lively(FakeService):
-    """Everything is a fake but the cards. Made in the event loop."""
-
-    def __init__(self, store: Store, sockets: Path) -> None:
-        super().__init__()
-        self.shelf = Cards(self.registry, store)
-        self.cards = CardWork(store, self.shelf, OneTimeSockets(sockets))
-
-
 @pytest.fixture
 def lab(private: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """With a card jane, whose PIN is quick to try."""
     store, sockets = Store(tmp_path / "cards"), tmp_path / "run"
     empty_card(store, "jane")
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", private.address)
-    service = _Lively(store, sockets)
+    service = LivelyService(store, sockets)
     with Serving(private.address, service) as serving:
         serving.run(lambda: serving._bus.spawn(service.shelf.look_at_all()))
         with Client.open(BusKind.SYSTEM) as client:

@@ -263,3 +263,43 @@ def test_a_damaged_card_does_not_hide_the_others(jane: Card, capsys: pytest.Capt
     told = capsys.readouterr()
     assert [each["name"] for each in json.loads(told.out)] == ["jane"]
     assert "The file of the card bad is damaged." in told.err
+
+
+PUK_CHANGE = ("passwd", "jane", "--puk", "--puk-file", "-", "--new-puk-file", "-")
+
+
+def test_passwd_changes_the_puk(jane: Card, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jane(*PUK_CHANGE, lines="12345678\n87654321\n") == 0
+    assert jane(*PUK_CHANGE, lines="12345678\n11111111\n") == 1
+    assert "The PUK is wrong; 2 tries are left." in capsys.readouterr().err
+    assert jane(*UNBLOCK, lines="87654321\n654321\n") == 0
+
+
+@pytest.mark.parametrize("words", [("--puk", "--pin-file", "-"), ("--new-puk-file", "-")])
+def test_files_of_a_pin_do_not_change_a_puk_nor_the_other_way_round(jane: Card, words: tuple[str, ...]) -> None:
+    assert jane("passwd", "jane", *words) == 2
+
+
+def test_a_key_goes_into_a_slot_of_a_card_that_is_there(
+    jane: Card, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, file = certificate(tmp_path)
+    words = ("import", "jane", "--cert", file, "--key", key, "--slot")
+    assert jane(*words, "82") == 0
+    assert jane(*words, "9c") == 1
+    assert "There is a key in slot 9c of the card jane already." in capsys.readouterr().err
+    assert jane(*words, "9c", "--replace") == 0
+    assert jane(*words, "zz") == 2
+    assert jane("export", "jane", "--output", tmp_path) == 0
+    assert (tmp_path / "jane-82.pem").read_bytes() == (tmp_path / "jane-9c.pem").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("words", [("--pin-file", "-"), ("--type", "piv")])
+def test_a_card_that_is_there_keeps_its_type_pin_and_puk(jane: Card, tmp_path: Path, words: tuple[str, ...]) -> None:
+    key, file = certificate(tmp_path)
+    assert jane("import", "jane", "--cert", file, "--key", key, "--slot", "82", *words) == 2
+
+
+def test_a_card_that_is_there_takes_a_key_only_with_its_slot(jane: Card, tmp_path: Path) -> None:
+    key, file = certificate(tmp_path)
+    assert jane("import", "jane", "--cert", file, "--key", key) == 1

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from helpers.soft_cards import PIN_DIGITS, empty_card, open_descriptors, wanted
 from virtcard import limits
 from virtcard.card.base import Transmission
-from virtcard.card.soft import make
+from virtcard.card.soft import make, source
 from virtcard.card.soft.ca import Authority, Holder, parse_subject
 from virtcard.card.soft.model import Algorithm, CardType
 from virtcard.card.soft.pins import Pins
@@ -210,3 +210,19 @@ def test_a_credential_of_systemd_seals_the_cards(tmp_path: Path) -> None:
     (tmp_path / CREDENTIAL).mkdir()
     with pytest.raises(Failed):
         credential(environ)
+
+
+def test_roots_commands_find_the_credential_of_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "UNIT_CREDENTIALS", tmp_path / "unit")
+    monkeypatch.setattr(source, "SYSTEM_DIRECTORY", tmp_path / "cards")
+    (tmp_path / "unit").mkdir()
+    (tmp_path / "unit" / CREDENTIAL).write_bytes(b"sixteen secret bytes")
+    empty_card(own_store(session=False, environ={}))
+    assert [path.name for path in (tmp_path / "cards").iterdir()] == ["card.card"]
+    own = {"CREDENTIALS_DIRECTORY": str(tmp_path / "unit")}
+    with own_store(session=False, environ=own).open("card"):
+        pass
+    (tmp_path / "unit" / CREDENTIAL).unlink()
+    with pytest.raises(Failed, match="The key of the cards") as refused:
+        own_store(session=False, environ={}).open("card")
+    assert "start virtcardd" in refused.value.hint

@@ -16,13 +16,14 @@ from virtcard.errors import (
     Disconnected,
     Failed,
     Internal,
+    NoSuchCard,
     NoSuchDomain,
     NotAuthorized,
     TimedOut,
     Unsupported,
     VirtcardError,
 )
-from virtcard.names import ERROR_PREFIX, ROOT_PATH
+from virtcard.names import ERROR_PREFIX, ROOT_PATH, card_name
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def to_virtcard_error(error: DBusError, path: str = ROOT_PATH) -> VirtcardError:
         return _classes().get(error.type, Failed)(message, hint=hint)
     if error.type == ErrorType.UNKNOWN_OBJECT.value and path.startswith(f"{ROOT_PATH}/domain/"):
         return NoSuchDomain("The domain is not there any more.", hint="List them: virtcard list")
+    if error.type == ErrorType.UNKNOWN_OBJECT.value and path.startswith(f"{ROOT_PATH}/card/"):
+        return NoSuchCard(f"There is no card {card_name(path)}.", hint="virtcard card list shows the cards.")
     word = error.type.removeprefix(_FREEDESKTOP)
     if word.startswith("Spawn."):
         return Disconnected("virtcardd could not be started.", hint="Look into its journal: journalctl -u virtcardd")

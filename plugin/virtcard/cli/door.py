@@ -54,5 +54,17 @@ class Door(Protocol):
     ) -> list[Any]:
         """Call a method; its results in order. `timeout` in seconds."""
 
+    def confide(
+        self,
+        path: str,
+        interface: str,
+        member: str,
+        *,
+        signature: str,
+        body: tuple[Any, ...],
+        secrets: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Call a method that takes secrets over a one-time socket, and tell them there; its outcome."""
+
     def events(self, timeout: float | None = None) -> Iterator[Happening]:
         """Changes as they come; ends after `timeout` seconds in all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
@@ -15,6 +15,7 @@ from dbus_next.message import Message
 
 from virtcard import limits
 from virtcard.bus.address import BusKind
+from virtcard.bus.confide import confide
 from virtcard.bus.connection import Bus
 from virtcard.bus.failures import to_virtcard_error
 from virtcard.bus.standard import OBJECT_MANAGER, PROPERTIES
@@ -113,6 +114,22 @@ class Client:
         `timeout` is in seconds; None waits for as long as a person thinks over a password dialog.
         Errors are the VirtcardError that the daemon raised, TimedOut, NotAuthorized or Disconnected."""
         return self._run(self._call(path, interface, member, signature, body, timeout))
+
+    def confide(
+        self,
+        path: str,
+        interface: str,
+        member: str,
+        *,
+        signature: str,
+        body: Sequence[Any],
+        secrets: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Call a method that answers with a one-time socket, and tell the secrets there; its outcome.
+
+        Errors are those of `call`. A person may have to answer polkit's dialog first."""
+        (socket,) = self.call(path, interface, member, signature, body, limits.CALL_PATIENCE)
+        return confide(str(socket), secrets)
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """What happens from this call on, in order; ends after `timeout` seconds in all, or never.

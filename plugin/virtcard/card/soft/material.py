@@ -10,7 +10,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
 
 from virtcard.card.soft import keys
 from virtcard.errors import InvalidArgument, Unsupported
@@ -37,6 +43,12 @@ class Material:
     def authorities(self) -> tuple[bytes, ...]:
         """The chain, in DER."""
         return tuple(certificate.public_bytes(Encoding.DER) for certificate in self.chain)
+
+    @property
+    def pem(self) -> str:
+        """All of it, the key in the clear."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return b"".join((key, *(each.public_bytes(Encoding.PEM) for each in (self.certificate, *self.chain)))).decode()
 
     def warnings(self, now: datetime | None = None) -> tuple[str, ...]:
         """What is odd about it, a sentence each; none of it keeps it from being used."""

@@ -23,6 +23,8 @@ SYSTEM_DIRECTORY: Final = Path("/var/lib/virtcard/cards")
 
 CREDENTIAL: Final = "virtcard.store-key"
 """The systemd credential (LoadCredentialEncrypted=) that takes the place of the file store.key."""
+UNIT_CREDENTIALS: Final = Path("/run/credentials/virtcardd.service")
+"""Where systemd keeps the credentials of the system's virtcardd while it runs; root may read them."""
 _CREDENTIAL_MAX: Final = 4096
 
 
@@ -62,8 +64,12 @@ class SoftSource:
 
 
 def own_store(*, session: bool, environ: Mapping[str, str] = os.environ) -> Store:
-    """The store of the system, or of this user's session."""
-    return Store(session_directory(environ) if session else SYSTEM_DIRECTORY, credential(environ))
+    """The store of the system, or of this user's session.
+
+    The system's is sealed for root's commands as for the daemon: by the credential of its unit while that runs."""
+    if session:
+        return Store(session_directory(environ), credential(environ))
+    return Store(SYSTEM_DIRECTORY, credential({"CREDENTIALS_DIRECTORY": str(UNIT_CREDENTIALS), **environ}))
 
 
 def session_directory(environ: Mapping[str, str]) -> Path:

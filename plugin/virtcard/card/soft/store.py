@@ -114,7 +114,7 @@ class Store:
         if key is None or len(key) != KEY_BYTES:
             raise Failed(
                 f"The key of the cards, {self.directory / STORE_KEY}, is missing or damaged.",
-                hint="Bring it back from a backup: without it no card can be used.",
+                hint="Bring it back from a backup, or start virtcardd when its unit has a credential for it.",
             )
         return key
 

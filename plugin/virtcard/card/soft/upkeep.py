@@ -20,8 +20,13 @@ def check_free(store: Store, untrusted_name: str) -> str:
     """The name; InvalidArgument for one that cannot be a card's, Conflict for one that is taken."""
     name = checked_name(untrusted_name)
     if name in store.names():
-        raise Conflict(f"There is a card {name} already.", hint="Delete it first, or choose another name.")
+        raise taken(name)
     return name
+
+
+def taken(name: str) -> Conflict:
+    """To be raised."""
+    return Conflict(f"There is a card {name} already.", hint="Delete it first, or choose another name.")
 
 
 def change_pin(store: Store, name: str, untrusted_pin: bytes, untrusted_new: bytes) -> None:

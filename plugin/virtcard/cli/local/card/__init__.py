@@ -1,1 +1,1 @@
-"""`virtcard card`: software cards, worked on in their store without the daemon."""
+"""`virtcard card`: software cards, worked on in their store, or through the system's daemon by who may not."""

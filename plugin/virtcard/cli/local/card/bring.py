@@ -1,4 +1,4 @@
-"""`virtcard card import NAME`: a card with keys and certificates that are there already."""
+"""`virtcard card import NAME`: keys and certificates that are there already, in a new card or into a slot of one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from virtcard.cli.local.card.new import PASSWORD_OPTION, password_file, pin_file, puk_file, unlocked, wanted
-from virtcard.cli.local.card.place import check_free, chosen, content
+from virtcard.cli.local.card.place import Place, check_free, chosen, content, exists
 from virtcard.cli.local.card.secrets import secret
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, warn
-from virtcard.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from virtcard.card.soft.material import Material
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     help="--nss: their nicknames, in the order of the card's slots.",
 )
 @click.option("--type", "kind", type=click.Choice(["piv", "cac"]), help="As if not said piv, and cac with --nss.")
-@click.option("--slot", help="Where the key goes: the card's first slot (9a, id) as if not said.")
+@click.option("--slot", help="Where the key goes, also in a card that is there; else a new card's first (9a, id).")
+@click.option("--replace", is_flag=True, help="Take the place of a key that is in the slot already.")
 @pin_file
 @puk_file
 @password_file
@@ -47,28 +47,52 @@ def verb(
     certs: str,
     kind: str | None,
     slot: str | None,
+    replace: bool,
     pin_file: str | None,
     puk_file: str | None,
     password_file: str | None,
 ) -> None:
     """Make a card with keys that are there already.
 
-    They come from PEM files (--cert and --key), a PKCS #12 file or an NSS database.
+    They come from PEM files (--cert and --key), a PKCS #12 file or an NSS database. With --slot one goes into a card
+    that is there, which needs no PIN.
     """
-    from virtcard.card.soft import make
-
     pem = _pair(cert, key)
     if sum(given is not None for given in (pem, pkcs12, nss)) != 1 or (nss and slot):
         raise click.UsageError("Give either --cert and --key, or --pkcs12, or --nss without --slot.")
-    store = chosen(choice)
-    check_free(store, name)
+    place = chosen(choice)
+    there = slot is not None and exists(place, name)
+    if there and (pin_file or puk_file or kind):
+        raise click.UsageError(f"The card {name} is there, with its type, PIN and PUK.")
+    if not there:
+        check_free(place, name)
     found = _from_nss(nss, certs.split(","), password_file) if nss else [_from_file(pem, pkcs12, password_file)]
-    kind = kind or ("cac" if nss else "piv")
-    materials = _placed(kind, slot, found)
-    make.create_from(store, wanted(name, kind, pin_file, puk_file), materials)
+    if there and slot is not None:
+        place.put(name, slot, found[0], replace=replace)
+        told = f"The card {name} has another key, in slot {slot}."
+    else:
+        _make(place, name, kind or ("cac" if nss else "piv"), slot, found, pin_file, puk_file)
+        told = f"The card {name} is made. Put it in with: virtcard insert VM card:{name}"
     for sentence in (each for material in found for each in material.warnings()):
         warn(sentence)
-    say(f"The card {name} is made. Put it in with: virtcard insert VM card:{name}")
+    say(told)
+
+
+def _make(  # noqa: PLR0917
+    place: Place,
+    name: str,
+    kind: str,
+    slot: str | None,
+    found: list[Material],
+    pin_file: str | None,
+    puk_file: str | None,
+) -> None:
+    """That they fit is told before a PIN is asked for."""
+    from virtcard.card.soft.model import CardType
+    from virtcard.card.soft.upkeep import placed
+
+    materials = placed(CardType(kind), [(slot or "", material) for material in found])
+    place.bring(wanted(name, kind, pin_file, puk_file), materials)
 
 
 def _pair(cert: str | None, key: str | None) -> tuple[str, str] | None:
@@ -101,20 +125,3 @@ def _from_nss(database: str, nicknames: list[str], password_file: str | None) ->
         except WrongPassword:
             pass
     return list(import_nss(database, nicknames, secret("Password of the database", password_file, PASSWORD_OPTION)))
-
-
-def _placed(kind: str, slot: str | None, found: list[Material]) -> dict[str, Material]:
-    """By slot; InvalidArgument or Unsupported when they do not fit, before a PIN is asked for."""
-    from virtcard.card.soft import keys
-    from virtcard.card.soft.layout import LAYOUTS
-    from virtcard.card.soft.model import CardType
-
-    layout = LAYOUTS[CardType(kind)]
-    slots = [layout.slot(slot).name] if slot else [each.name for each in layout.slots]
-    if len(found) > len(slots):
-        raise InvalidArgument(
-            f"A {kind.upper()} card takes {len(slots)} certificates.", hint="Name fewer with --certs."
-        )
-    for material in found:
-        layout.check_algorithm(keys.algorithm_of(material.key))
-    return dict(zip(slots, found, strict=False))

@@ -12,8 +12,7 @@ from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 
 if TYPE_CHECKING:
-    from virtcard.card.soft.ca import Authority
-    from virtcard.card.soft.store import Store
+    from virtcard.card.soft.material import Material
 
 
 @click.command("create")
@@ -48,27 +47,24 @@ def verb(
 
     Without --ca they come from a test CA, one for all cards of the store: virtcard card export NAME --ca
     """
-    from virtcard.card.soft import make
-    from virtcard.card.soft.ca import Holder, parse_subject
+    from virtcard.card.soft.ca import parse_subject
     from virtcard.card.soft.layout import LAYOUTS
     from virtcard.card.soft.model import Algorithm, CardType
 
-    store = chosen(choice)
-    check_free(store, name)
+    place = chosen(choice)
+    check_free(place, name)
     LAYOUTS[CardType(kind)].check_algorithm(Algorithm(key))
-    holder = Holder(parse_subject(subject or f"CN={name}"))
+    subject = subject or f"CN={name}"
+    parse_subject(subject)
     card = wanted(name, kind, pin_file, puk_file)
-    make.create(store, card, holder, _authority(store, ca_file, password_file), algorithm=Algorithm(key))
+    place.create(card, subject, Algorithm(key), _authority(ca_file, password_file))
     say(f"The card {name} is made. Put it in with: virtcard insert VM card:{name}")
 
 
-def _authority(store: Store, ca_file: str | None, password_file: str | None) -> Authority:
-    from virtcard.card.soft.ca import Authority
+def _authority(ca_file: str | None, password_file: str | None) -> Material | None:
     from virtcard.card.soft.material import load_pem
-    from virtcard.card.soft.testca import own_authority
 
     if ca_file is None:
-        return own_authority(store)
+        return None
     read = content(ca_file)
-    material = unlocked(lambda password: load_pem(read, password), password_file)
-    return Authority.given(material.certificate, material.key)
+    return unlocked(lambda password: load_pem(read, password), password_file)

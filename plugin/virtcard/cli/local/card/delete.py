@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from virtcard.card.soft.cardfile import checked_name, no_such_card
-from virtcard.cli.local.card.place import chosen
+from virtcard.card.soft.cardfile import no_such_card
+from virtcard.cli.local.card.place import chosen, exists
 from virtcard.cli.local.card.secrets import terminal
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
@@ -21,12 +21,12 @@ def verb(choice: Choice, name: str, yes: bool) -> None:
 
     Nobody brings its keys back.
     """
-    store = chosen(choice)
-    if checked_name(name) not in store.names():
+    place = chosen(choice)
+    if not exists(place, name):
         raise no_such_card(name)
     if not yes:
         if not terminal():
             raise InvalidArgument("There is no terminal to ask whether the card shall go.", hint="Say it with --yes.")
         click.confirm(f"Delete the card {name} and its keys for good?", abort=True, err=True)
-    store.delete(name)
+    place.delete(name)
     say(f"The card {name} is deleted.")

@@ -27,10 +27,7 @@ def verb(choice: Choice, name: str, ca: bool, pem: bool, output: str) -> None:
 
     They are called NAME-SLOT.pem or .der. Private keys never leave a card.
     """
-    from virtcard.card.soft import make
-
-    data = chosen(choice).read(name)
-    found = make.authorities(data) if ca else make.certificates(data)
+    found = chosen(choice).certificates(name, authorities=ca)
     if not found:
         raise Failed(f"The card {name} has no such certificates.", hint=f"virtcard card show {name} tells what it has.")
     files = _files(Path(output), name, found, pem=pem)

@@ -25,7 +25,8 @@ CARD_VERBS: Final = {
 def verb() -> None:
     """Make and keep software cards.
 
-    They lie in the store of the chosen virtcardd (--system or --session), which need not run. PINs are asked for, or
-    read from the first line of a file; several files called "-" are the next lines of standard input. Then:
-    virtcard insert VM card:NAME
+    They lie in the store of the chosen virtcardd (--system or --session). Root, and everybody with --session, works on
+    its files, and virtcardd need not run; others are served by the system's virtcardd, where polkit decides. PINs are
+    asked for, or read from the first line of a file; several files called "-" are the next lines of standard input.
+    Then: virtcard insert VM card:NAME
     """

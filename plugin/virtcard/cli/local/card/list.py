@@ -8,7 +8,6 @@ from virtcard.cli.local.card.place import chosen
 from virtcard.cli.local.card.shapes import soft_card
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import complain, say_json, table
-from virtcard.errors import VirtcardError
 
 TITLES = ("Name", "Type", "Serial", "Created", "PIN tries", "PUK tries")
 
@@ -21,18 +20,12 @@ def verb(choice: Choice, as_json: bool) -> int:
 
     One whose file is damaged is told on stderr, and the others are listed all the same.
     """
-    from virtcard.card.soft.summary import summary
-
-    store = chosen(choice)
-    found, code = [], 0
-    for name in store.names():
-        try:
-            found.append(soft_card(summary(store.read(name))))
-        except VirtcardError as error:
-            complain(error.message, error.hint)
-            code = code or error.exit_code
+    cards, errors = chosen(choice).cards()
+    found = [soft_card(card) for card in cards]
+    for error in errors:
+        complain(error.message, error.hint)
     if as_json:
         say_json(found)
     else:
         table(TITLES, [[str(value) for value in each.values()] for each in found])
-    return code
+    return errors[0].exit_code if errors else 0

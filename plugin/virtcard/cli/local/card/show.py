@@ -19,9 +19,7 @@ def verb(choice: Choice, name: str, as_json: bool) -> None:
 
     Nothing secret is shown, and no PIN is needed.
     """
-    from virtcard.card.soft.summary import summary
-
-    card = with_keys(summary(chosen(choice).read(name)))
+    card = with_keys(chosen(choice).card(name))
     if as_json:
         say_json(card)
         return

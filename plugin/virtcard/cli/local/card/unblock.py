@@ -20,11 +20,10 @@ def verb(choice: Choice, name: str, puk_file: str | None, pin_file: str | None) 
 
     The PIN gets all its tries back. A wrong PUK costs one of the PUK's.
     """
-    from virtcard.card.soft import upkeep
     from virtcard.card.soft.tries import check_open, lost_hint
 
-    store = chosen(choice)
-    check_open("PUK", store.read(name).puk.tries_left, lost_hint(name))
+    place = chosen(choice)
+    check_open("PUK", place.card(name).puk_tries, lost_hint(name))
     puk = secret("PUK", puk_file, "--puk-file")
-    upkeep.unblock(store, name, puk, secret("New PIN", pin_file, "--pin-file", fresh=True))
+    place.unblock(name, puk, secret("New PIN", pin_file, "--pin-file", fresh=True))
     say(f"The card {name} has a new PIN, with all its tries.")
