@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from cryptography.x509 import load_der_x509_certificate
 from helpers import nss
 from helpers.guest import Guest
 from helpers.machines import qemu_guest
+from helpers.network import free_port
 from virtcard.card.soft.nss import NICKNAMES
 
 SOFT = f"use_hw=no soft=(,Fake Smart Card,CAC,,{','.join(NICKNAMES)})"
@@ -35,11 +35,6 @@ IDS = ("0001", "0002", "0003")
 class Machine:
     guest: Guest
     port: int
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def manual(port: int) -> list[str]:

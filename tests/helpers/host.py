@@ -25,8 +25,11 @@ class Host:
 
 
 @contextmanager
-def private_host(libvirtd: Libvirtd | None = None) -> Iterator[Host]:
-    """Start everything, beside a libvirtd that runs already if one is given; nothing is left of it afterwards."""
+def private_host(libvirtd: Libvirtd | None = None, **variables: str) -> Iterator[Host]:
+    """Start everything, beside a libvirtd that runs already if one is given; nothing is left of it afterwards.
+
+    `variables` are set in the environment of virtcardd and of its clients.
+    """
     with ExitStack() as stack:
         libvirtd = libvirtd or stack.enter_context(private_libvirtd())
         pcscd = stack.enter_context(Pcscd())
@@ -35,6 +38,7 @@ def private_host(libvirtd: Libvirtd | None = None) -> Iterator[Host]:
         environment = libvirtd.environment() | {
             "DBUS_SESSION_BUS_ADDRESS": bus.address,
             "PCSCLITE_CSOCK_NAME": str(pcscd.path),
+            **variables,
         }
         virtcardd = stack.enter_context(session_virtcardd(environment, libvirtd.directory, "--connect", libvirtd.uri))
         yield Host(libvirtd, pcscd, slots, bus, virtcardd)
