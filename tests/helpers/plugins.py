@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import invalidate_caches
 from pathlib import Path
 
 FLOPPY = """
@@ -36,3 +40,18 @@ def plugin(site: Path, scheme: str, code: str = FLOPPY, *, package: str = "", va
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(f"[virtcard.sources]\n{scheme} = {module}:{value}\n")
     return package
+
+
+@contextmanager
+def on_path(site: Path) -> Iterator[Path]:
+    """The folder on `sys.path`; afterwards, what was loaded from it is forgotten."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(site))
+    invalidate_caches()
+    try:
+        yield site
+    finally:
+        sys.path.remove(str(site))
+        for name in set(sys.modules) - before:
+            if str(site) in (getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]

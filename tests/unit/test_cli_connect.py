@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from helpers.plugins import plugin
+from helpers.plugins import on_path, plugin
 from helpers.qemu_peer import CARD_REMOVE, READER_REMOVE, QemuPeer
 from virtcard.cli.run import run
 
@@ -133,17 +133,17 @@ def test_what_cannot_be_meant_is_refused(endpoint: str, source: str, code: int, 
     assert hint.startswith("hint: ")
 
 
-def test_a_source_of_somebody_else_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_of_somebody_else_is_found_by_its_entry_point(tmp_path: Path) -> None:
     from virtcard.cli.local.source import opened
 
     plugin(tmp_path, "floppy")
-    monkeypatch.syspath_prepend(tmp_path)
-    with opened("floppy:a") as card:
+    with on_path(tmp_path), opened("floppy:a") as card:
         assert card.power_on() == b"\x3b\x01a"
 
 
-def test_no_other_source_is_loaded_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    plugin(tmp_path, "floppy", "raise RuntimeError('loaded')")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert run(["connect", "unix:///tmp/nowhere.sock", "card:nobody"]) == 4
+def test_no_other_source_is_loaded_for_it(tmp_path: Path, capsys: Capture) -> None:
+    plugin(tmp_path, "floppy", f"open({str(tmp_path / 'loaded')!r}, 'w')")
+    with on_path(tmp_path):
+        assert run(["connect", "unix:///tmp/nowhere.sock", "card:nobody"]) == 4
     assert "There is no card nobody" in capsys.readouterr().err
+    assert not (tmp_path / "loaded").exists()

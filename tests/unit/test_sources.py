@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.plugins import FLOPPY, plugin
+from helpers.plugins import FLOPPY, on_path, plugin
 from virtcard import limits
 from virtcard.card.base import Card, Surroundings
 from virtcard.card.reader_source import ReaderSource
@@ -33,14 +32,10 @@ class NoReaders:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on sys.path, for packages; what was loaded from it is forgotten."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
-            del sys.modules[name]
+def site(tmp_path: Path) -> Iterator[Path]:
+    """A folder on sys.path, for packages."""
+    with on_path(tmp_path):
+        yield tmp_path
 
 
 def only_broken(sources: Sources) -> BrokenSource:
