@@ -231,3 +231,18 @@ SECRETS_OPEN_MAX: Final = 16
 
 SECRETS_ANSWER_MAX: Final = 256 * 1024
 """Bytes of the answer over a one-time socket; a path and thirty warnings take a few thousand."""
+
+GUARD_HEADERS_MAX: Final = 1024
+"""Headers of commands that a guard remembers to let through; a guest may send any number of different ones."""
+
+GUARD_SELECTS_MAX: Final = 64
+"""SELECTs that it remembers; guests' programs use about a dozen names."""
+
+PIN_TRIES_ASSUMED: Final = 3
+"""Tries of a PIN on a card that does not tell: the fewest that cards are commonly issued with."""
+
+KEY_TRIES_ASSUMED: Final = 10
+"""Tries of a symmetric key on a card that does not tell; card managers lock themselves after ten."""
+
+PIN_QUESTION_PARTS_MAX: Final = 4
+"""GET RESPONSEs for the answer to a question for tries, which has ten bytes at most."""

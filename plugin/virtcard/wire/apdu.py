@@ -129,12 +129,12 @@ class CommandApdu:
         if len(command) < HEADER_BYTES:
             raise Malformed("a command has at least four bytes")
         cla, ins, p1, p2 = command[:HEADER_BYTES]
-        data, le, extended = _parse_body(command[HEADER_BYTES:])
+        data, le, extended = parse_body(command[HEADER_BYTES:])
         return cls(cla, ins, p1, p2, data, le, extended)
 
 
-def _parse_body(body: bytes) -> tuple[bytes, int | None, bool]:
-    """Data, Le and whether the lengths are extended (ISO 7816-3, 12.1.3)."""
+def parse_body(body: bytes) -> tuple[bytes, int | None, bool]:
+    """Data, Le and whether the lengths are extended, of what follows the header (ISO 7816-3, 12.1.3); or Malformed."""
     if not body:
         return b"", None, False
     if len(body) == 1:

@@ -1,0 +1,225 @@
+"""Which commands may cost a try of a PIN or key, of which one, and how the card is asked how many are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from virtcard import limits
+from virtcard.card.guard.applications import Application
+from virtcard.card.guard.classes import Kind
+from virtcard.card.guard.commands import GENERAL_AUTHENTICATE, REFERENCE_DATA, Command, Ins
+from virtcard.wire.malformed import Malformed
+from virtcard.wire.tlv import parse
+
+ALL: Final = -1
+"""The card says that nothing is missing: the PIN is verified, so its counter is at its maximum."""
+
+PACE: Final = "pace"
+"""The kind of references that a password is for which never leaves the reader's side (BSI TR-03110-3)."""
+
+Told = int | None
+"""Tries left, ALL, or None when the card does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a try is counted for."""
+
+    application: Application
+    kind: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A command that may cost a try of `reference`."""
+
+    reference: Reference
+    question: bytes = b""
+    """The command that asks for the tries left; empty when there is none."""
+    told: Callable[[bytes], Told] = lambda _response: None
+    """What the answer to it says."""
+    free: bool = False
+    """It is known that asking costs no try."""
+    assumed: int = limits.PIN_TRIES_ASSUMED
+    """Tries of a card that does not tell."""
+    query: bool = False
+    """The command itself is such a question."""
+
+
+_LOG_OUT: Final = 0xFF
+_MANAGEMENT_KEY: Final = 0x9B
+_PIN, _PUK = 0x80, 0x81
+_RESET: Final = frozenset({0x2C, 0x2D})
+
+
+def attempt_of(application: Application, command: Command) -> Attempt | None:
+    """The attempt that a command is, or None when it costs nothing."""
+    if command.ins in REFERENCE_DATA:
+        return _with_reference_data(application, command)
+    if command.ins == Ins.EXTERNAL_AUTHENTICATE:
+        number = 0 if application is Application.CARD_MANAGER else command.p2
+        return _key(application, number)
+    if command.ins in GENERAL_AUTHENTICATE and command.p2 == _MANAGEMENT_KEY:
+        return None if _asks_only(command) else _key(application, _MANAGEMENT_KEY)
+    if application is Application.YUBIKEY_HSMAUTH and command.ins == 0x03:  # a credential's password
+        return _key(application, 0)
+    return None
+
+
+def _with_reference_data(application: Application, command: Command) -> Attempt | None:
+    if command.ins == Ins.VERIFY and command.seen == b"":
+        return None if command.p1 == _LOG_OUT else _query(application, command)
+    match application:
+        case Application.PIV:
+            return _piv(command)
+        case Application.OPENPGP:
+            return _openpgp(command)
+        case _:
+            return _iso(application, command)
+
+
+def _query(application: Application, command: Command) -> Attempt | None:
+    """VERIFY without data. Where the standard of the application has it, it costs nothing."""
+    if application in (Application.PIV, Application.OPENPGP, Application.CAC):
+        return None
+    return Attempt(Reference(application, "pin", command.p2), command.raw, by_status, query=True)
+
+
+def _piv(command: Command) -> Attempt:
+    """SP 800-73-4 part 2, 3.2.1 to 3.2.3: RESET RETRY COUNTER tries the PUK; only Yubico's metadata tell of that."""
+    number = _PUK if command.ins in _RESET and command.p2 == _PIN else command.p2
+    cla = _clear(command)
+    unblock = Reference(Application.PIV, "unblock", number)
+    if number == _PUK:
+        return Attempt(unblock, bytes((cla, 0xF7, 0, _PUK)), by_metadata, free=True)
+    if command.ins in _RESET:
+        return Attempt(unblock)
+    question = bytes((cla, Ins.VERIFY, 0, number))
+    return Attempt(Reference(Application.PIV, "pin", number), question, by_status, free=True)
+
+
+_PW1, _RESETTING_CODE, _PW3 = range(3)
+_PASSWORDS: Final = {0x81: _PW1, 0x82: _PW1, 0x83: _PW3}
+_BY_ADMIN: Final = 0x02
+
+
+def _openpgp(command: Command) -> Attempt | None:
+    """OpenPGP card 3.4, 4.4.1: the PW status bytes count PW1, the resetting code and PW3, verified or not."""
+    if command.ins in _RESET:
+        if command.p1 == _BY_ADMIN:
+            return None
+        number: int | None = _RESETTING_CODE
+    else:
+        number = _PASSWORDS.get(command.p2)
+    if number is None:
+        return Attempt(Reference(Application.OPENPGP, "pin", 0x100 | command.p2))
+    question = bytes((_clear(command), Ins.GET_DATA, 0x00, 0xC4, 0x00))
+    kind = "unblock" if number == _RESETTING_CODE else "pin"
+    return Attempt(Reference(Application.OPENPGP, kind, number), question, _by_pw_status(number), free=True)
+
+
+def _iso(application: Application, command: Command) -> Attempt:
+    """ISO 7816-4, 11.5.6: VERIFY without data. What unblocks has a counter of its own, which nothing tells."""
+    if command.cls.kind is Kind.GSM:
+        return _gsm(application, command)
+    if command.ins in _RESET:
+        return Attempt(Reference(application, "unblock", command.p2))
+    question = bytes((_clear(command), Ins.VERIFY, 0, command.p2))
+    free = application is Application.CAC
+    return Attempt(Reference(application, "pin", command.p2), question, by_status, free=free)
+
+
+_GSM_STATUS: Final = bytes.fromhex("A0F2000016")
+_CHV2: Final = 2
+
+
+def _gsm(application: Application, command: Command) -> Attempt:
+    """GSM 11.11, 9.2.1: the bytes 19 to 22 of STATUS are CHV1, UNBLOCK CHV1, CHV2 and UNBLOCK CHV2."""
+    second, unblocks = command.p2 == _CHV2, command.ins in _RESET
+    index = 18 + 2 * second + unblocks
+    reference = Reference(application, "unblock" if unblocks else "pin", 0x200 | command.p2)
+    return Attempt(reference, _GSM_STATUS, _by_gsm_status(index), free=True)
+
+
+def _key(application: Application, number: int) -> Attempt:
+    return Attempt(Reference(application, "key", number), assumed=limits.KEY_TRIES_ASSUMED)
+
+
+def _asks_only(command: Command) -> bool:
+    """GENERAL AUTHENTICATE that asks for a challenge or a witness, and shows nothing."""
+    return command.seen in (bytes.fromhex("7C028100"), bytes.fromhex("7C028000"))
+
+
+_PACE: Final = (0xC1, 0xA4)
+_PACE_PASSWORDS: Final = frozenset({3, 4})
+_PASSWORD_TAG: Final = 0x83
+
+
+def is_pace(command: Command) -> bool:
+    """MANAGE SECURITY ENVIRONMENT: SET AT for a mutual authentication (BSI TR-03110-3, B.11.1)."""
+    return command.ins == Ins.MANAGE_SECURITY_ENVIRONMENT and (command.p1, command.p2) == _PACE
+
+
+def pace_of(application: Application, command: Command) -> Attempt | None:
+    """The attempt that the GENERAL AUTHENTICATEs after such a command make; None unless it is with PIN or PUK.
+
+    Malformed when its data hide which it is. The card tells the tries left in its answer (B.11.1: 63Cx).
+    """
+    numbers = {int.from_bytes(part.value, "big") for part in parse(command.data) if part.tag == _PASSWORD_TAG}
+    if len(numbers) > 1:
+        raise Malformed("one password at a time")
+    number = next((number for number in numbers if number in _PACE_PASSWORDS), None)
+    return None if number is None else Attempt(Reference(application, PACE, number))
+
+
+def lowest_set(application: Application, command: Command) -> int | None:
+    """The least of the maxima that a command sets: Yubico's SET PIN RETRIES, for PIV and for OpenPGP."""
+    if application is Application.PIV and command.ins == 0xFA:
+        return min(command.p1, command.p2)
+    if application is Application.OPENPGP and command.ins == 0xF2:
+        return min(command.seen or b"\0")
+    return None
+
+
+def _clear(command: Command) -> int:
+    """The command's class, for a question: neither chained nor secured."""
+    cla = command.raw[0]
+    if command.cls.kind is Kind.INTERINDUSTRY:
+        return cla & (0x4F if cla & 0x40 else 0x03)
+    return cla & 0x83 if command.cls.kind is Kind.PROPRIETARY else cla
+
+
+def by_status(response: bytes) -> Told:
+    """63Cx, 6983, or 9000 when it is verified."""
+    sw1, sw2 = response[-2:]
+    if sw1 == 0x63 and sw2 & 0xF0 == 0xC0:
+        return sw2 & 0x0F
+    return {b"\x90\x00": ALL, b"\x69\x83": 0}.get(response[-2:])
+
+
+def by_metadata(response: bytes) -> Told:
+    """Yubico's GET METADATA: tag 06 has the maximum and what is left of it."""
+    try:
+        parts = parse(response[:-2])
+    except Malformed:
+        return None
+    return next((part.value[1] for part in parts if part.tag == 0x06 and len(part.value) == 2), None)
+
+
+def _by_pw_status(number: int) -> Callable[[bytes], Told]:
+    def told(response: bytes) -> Told:
+        status = response[:-2]
+        return status[4 + number] if len(status) == 7 else None
+
+    return told
+
+
+def _by_gsm_status(index: int) -> Callable[[bytes], Told]:
+    def told(response: bytes) -> Told:
+        status = response[:-2]
+        return status[index] & 0x0F if len(status) > index and status[index] & 0x80 else None
+
+    return told
