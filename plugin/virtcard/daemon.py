@@ -21,6 +21,7 @@ from virtcard.bus.export import serve
 from virtcard.bus.logind import watch_presence
 from virtcard.card.audit import Audit, Ledger
 from virtcard.card.base import Card, Surroundings
+from virtcard.card.guard.mask import mask
 from virtcard.card.reader_watcher import ReaderWatcher
 from virtcard.card.selection import Selection
 from virtcard.card.soft.source import own_store
@@ -51,6 +52,7 @@ from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
 from virtcard.service.seat import Seat
+from virtcard.service.tracing import Tracing
 from virtcard.service.views import StatusView
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
@@ -106,6 +108,7 @@ class Daemon:
                 verifier=self._verifier,
                 wish_allowed=chosen.session,
             ),
+            tracing=Tracing(registry, bridges, self.sockets, mask, journal.record),
             record=journal.record,
             cards=CardWork(store, self.cards, self.sockets),
         )

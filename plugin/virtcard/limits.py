@@ -178,6 +178,25 @@ AGENT_RETRY_MAX: Final = 30.0
 DESKTOP_PATIENCE: Final = 2.0
 """Seconds for a call that a desktop answers without asking anybody."""
 
+TRACE_PACKETS_MAX: Final = 8192
+"""Packets of a trace that wait for a slow reader: some seconds of a busy card. What comes beyond is lost, and counted
+as that."""
+
+TRACE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of them, since an extended APDU has up to 64 KiB."""
+
+TRACE_CHUNK: Final = 64 * 1024
+"""Bytes of a trace that are made in one turn of the event loop, which others want too."""
+
+CAPTURE_BLOCK_MAX: Final = 1024 * 1024
+"""Bytes of one block of a capture: an extended APDU takes 65 KiB."""
+
+TRACES_MAX: Final = 4
+"""Traces of one bridge at a time: each slows its commands by some microseconds."""
+
+TRACE_END_PATIENCE: Final = 2.0
+"""Seconds in which a reader must take the rest of a trace that ends."""
+
 CARD_FILE_MAX: Final = 1024 * 1024
 """Bytes of a software card's file: thirty keys and certificates take a third of it, and reading it stays quick."""
 

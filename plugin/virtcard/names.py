@@ -22,6 +22,7 @@ ACTION_ENABLE: Final = "org.virtcard1.enable"
 ACTION_INSERT: Final = "org.virtcard1.insert"
 ACTION_EJECT: Final = "org.virtcard1.eject"
 ACTION_MANAGE_CARDS: Final = "org.virtcard1.manage-cards"
+ACTION_TRACE: Final = "org.virtcard1.trace"
 
 WISH_NAMESPACE: Final = "https://virtcard.org/xmlns/domain/1"
 """Namespace of the per-VM wish, the one `virsh metadata --uri` takes."""
@@ -46,6 +47,8 @@ MESSAGE_IDS: Final = {
     "refused": "d896c32ff00b41fc8a99a3d4366963c3",
     "pin-failed": "2660ff949c7e4f389a8f0df2f507f67a",
     "pin-stopped": "eef142e97a9646feb7d38b2e1c248e68",
+    "trace-started": "cb40132154a64596924073a841a3a220",
+    "trace-ended": "4286e9858041430f81651c8e7993264d",
 }
 """MESSAGE_ID of each kind of record in the journal; they never change (systemd.journal-fields(7))."""
 

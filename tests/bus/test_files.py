@@ -22,6 +22,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
+    ACTION_TRACE,
     BRIDGE,
     BUS_NAME,
     CARD,
@@ -47,7 +48,7 @@ def test_polkit_actions_are_valid_and_ours() -> None:
     dtd = "/usr/share/polkit-1/policyconfig-1.dtd"
     subprocess.run(["xmllint", "--noout", "--nonet", "--dtdvalid", dtd, POLICY], check=True)
     actions = {action.get("id") for action in ElementTree.parse(POLICY).iter("action")}
-    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS}
+    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_TRACE}
 
 
 def test_every_action_belongs_to_the_daemons_user() -> None:
@@ -65,6 +66,7 @@ def test_whoever_sits_at_the_machine_may_eject_and_others_need_an_administrator(
     assert defaults(ACTION_EJECT) == ["auth_admin", "auth_admin", "yes"]
     assert defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "auth_admin_keep"]
     assert defaults(ACTION_ENABLE) == defaults(ACTION_MANAGE_CARDS) == ["auth_admin_keep"] * 3
+    assert defaults(ACTION_TRACE) == ["auth_admin"] * 3
 
 
 def test_bus_policy_names_our_interfaces_and_the_standard_ones() -> None:

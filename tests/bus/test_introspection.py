@@ -25,6 +25,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
+    ACTION_TRACE,
     AGENT,
     BRIDGE,
     CARD,
@@ -120,8 +121,10 @@ def test_the_bouncer_knows_every_method() -> None:
 
 
 def test_the_bouncer_asks_for_actions_of_ours() -> None:
-    assert set(TABLE.values()) == {OPEN, ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS}
+    actions = {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_TRACE}
+    assert set(TABLE.values()) == actions | {OPEN}
     assert TABLE[f"{DOMAIN}.Insert"] == ACTION_INSERT
+    assert TABLE[f"{DOMAIN}.Trace"] == ACTION_TRACE
     assert [member for member, action in TABLE.items() if action == OPEN] == [
         f"{MANAGER}.FindDomain",
         f"{MANAGER}.RegisterAgent",

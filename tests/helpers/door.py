@@ -88,6 +88,7 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "Errors": 0,
                 "BytesSent": 140,
                 "BytesReceived": 96,
+                "TracedBy": [],
                 "LastError": "",
             }
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 from virtcard.card.soft.summary import KeySummary, Summary
@@ -91,6 +92,17 @@ class FakeCards:
         return self.socket
 
 
+class FakeTracer:
+    """Implements `virtcard.service.api.Tracer`."""
+
+    def __init__(self, note: Callable[..., None]) -> None:
+        self._note = note
+
+    def open(self, uuid: UUID, uid: int, user: str) -> Path:
+        self._note("trace", uuid, uid, user)
+        return Path("/run/virtcardd/once-x")
+
+
 class FakeService:
     """Implements `virtcard.service.api.Service`. `failure` is raised by every call; `hold` keeps inserts waiting."""
 
@@ -100,6 +112,7 @@ class FakeService:
         self.records: list[Record] = []
         self.record = self.records.append
         self.cards: CardCalls = FakeCards()
+        self.tracing = FakeTracer(self._note)
         self.calls: list[tuple[object, ...]] = []
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None

@@ -205,9 +205,11 @@ def only_source(source: Source) -> AbstractContextManager[object]:
 
 
 @asynccontextmanager
-async def running_lab(metadata: str = "", directory: Path | None = None) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
+async def running_lab(
+    metadata: str = "", directory: Path | None = None, source: FakeSource | None = None
+) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
     """A lab with one domain, `run`, which runs with its reader."""
-    async with service_lab(directory=directory) as lab:
+    async with service_lab(directory=directory, source=source) as lab:
         await lab.define(domain_xml("run", devices=XHCI + lab.reader("run"), metadata=metadata))
         peer = lab.peer("run")
         await lab.act("run", "create")

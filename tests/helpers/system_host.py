@@ -22,6 +22,7 @@ from helpers.waiting import wait_until
 PATIENCE = 20.0
 
 DAEMONS = {
+    "journald": ("/lib/systemd/systemd-journald",),
     "dbus": ("dbus-daemon", "--system", "--nofork", "--nopidfile"),
     "polkit": ("/usr/lib/polkit-1/polkitd", "--no-debug"),
     "virtlogd": ("virtlogd",),
@@ -29,6 +30,7 @@ DAEMONS = {
     "pcscd": ("pcscd", "--foreground", "--info"),
 }
 READY = {
+    "journald": "test -S /run/systemd/journal/socket",
     "dbus": "busctl --no-pager list",
     "polkit": "busctl --no-pager list | grep -q '^org.freedesktop.PolicyKit1 *[0-9]'",
     "virtlogd": "test -S /run/libvirt/virtlogd-sock",

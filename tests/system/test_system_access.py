@@ -11,7 +11,7 @@ from helpers.guest import Guest
 from helpers.login_session import login_session
 from helpers.system_host import SystemHost
 from helpers.waiting import wait_until
-from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, BUS_NAME, DOMAIN, domain_path
+from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, ACTION_TRACE, BUS_NAME, DOMAIN, domain_path
 
 READER = "reader:Virtual PCD 00 00"
 POLKIT_ACTIVATION = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
@@ -145,7 +145,7 @@ def test_whoever_sits_at_the_machine_may_eject_and_needs_an_administrator_for_th
 def test_polkit_knows_every_action_and_whose_it_is(host: SystemHost) -> None:
     shown = host.root.check("pkaction", "--verbose")
     described = {part.split(":\n")[0]: part for part in shown.split("\n\n")}
-    for action in (ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT):
+    for action in (ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_TRACE):
         assert "org.freedesktop.policykit.owner -> unix-user:virtcard" in described[action]
 
 

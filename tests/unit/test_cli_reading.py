@@ -43,6 +43,7 @@ BRIDGE_SHAPE = {
     "errors": 0,
     "bytes_sent": 140,
     "bytes_received": 96,
+    "traced_by": [],
 }
 
 
@@ -143,6 +144,7 @@ def test_status_json_counts_what_there_is(capsys: Capture) -> None:
         "apdus": 12,
         "refused": 0,
         "pin_failures": 1,
+        "traces": 0,
     }
 
 

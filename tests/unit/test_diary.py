@@ -133,3 +133,11 @@ def test_a_domain_that_nobody_knows_by_name_is_named_by_its_uuid() -> None:
     lab.registry.domains.drop(WIN11)
     lab.show(state=BridgeState.EMPTY)
     assert lab.records[0].sentence == f"The bridge of {WIN11} has started."
+
+
+def test_a_wrong_pin_that_is_heard_of_as_the_card_leaves_is_that_cards() -> None:
+    lab = inserted_lab()
+    lab.show(source="", state=BridgeState.EMPTY, counts=Counts({"VERIFY": 1}, pin_failures=1, bytes_sent=11))
+    assert lab.events()[2:] == ["pin-failed", "ejected"]
+    assert lab.last(Event.PIN_FAILED).source == CARD
+    assert lab.last(Event.PIN_FAILED).sentence == f"win11 sent a wrong PIN to {CARD}."

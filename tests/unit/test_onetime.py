@@ -236,3 +236,47 @@ def test_a_directory_that_holds_no_socket_is_a_sentence(tmp_path: Path, name: st
             Offered(tmp_path / name)
 
     run_async(scene())
+
+
+def test_a_connection_that_is_handed_over_is_somebody_elses(directory: Path) -> None:
+    async def scene() -> None:
+        sockets, taken = OneTimeSockets(directory), list[socket.socket]()
+        path = str(sockets.hand_over(ME, taken.append))
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(path)
+            await eventually(lambda: taken, "it is handed over")
+            assert not os.path.exists(path)
+            await sockets.close()
+            taken[0].send(b"still open")
+            assert link.recv(64) == b"still open"
+            taken[0].close()
+            assert link.recv(64) == b""
+
+    run_async(scene())
+
+
+def test_a_connection_of_another_user_is_not_handed_over(directory: Path) -> None:
+    async def scene() -> None:
+        sockets, taken = OneTimeSockets(directory), list[socket.socket]()
+        path = str(sockets.hand_over(NOBODY, taken.append))
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(path)
+            assert await asyncio.to_thread(link.recv, 64) == b""
+        assert taken == []
+
+    run_async(scene())
+
+
+def test_a_connection_that_nobody_wants_any_more_is_closed(directory: Path) -> None:
+    def refuse(_link: socket.socket) -> None:
+        raise Failed("It is over.")
+
+    async def scene() -> None:
+        before = open_descriptors()
+        path = str(OneTimeSockets(directory).hand_over(ME, refuse))
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(path)
+            assert await asyncio.to_thread(link.recv, 64) == b""
+        assert open_descriptors() == before
+
+    run_async(scene())

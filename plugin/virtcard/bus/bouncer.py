@@ -24,6 +24,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
+    ACTION_TRACE,
     CARD,
     DOMAIN,
     MANAGER,
@@ -54,6 +55,7 @@ TABLE: Final[Mapping[str, str]] = {
     f"{CARD}.Unblock": ACTION_MANAGE_CARDS,
     f"{CARD}.Delete": ACTION_MANAGE_CARDS,
     f"{CARD}.GetCertificates": OPEN,
+    f"{DOMAIN}.Trace": ACTION_TRACE,
 }
 """`interface.member` -> polkit action, or OPEN. (`Enable` with `dry-run` too: a diff shows the domain's XML.)"""
 

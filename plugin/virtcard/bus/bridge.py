@@ -74,5 +74,9 @@ class BridgeInterface(Shown[BridgeView]):
         return self.view.counts.bytes_received
 
     @dbus_property(access=PropertyAccess.READ)
+    def TracedBy(self) -> "as":
+        return [text(user) for user in self.view.traced_by]
+
+    @dbus_property(access=PropertyAccess.READ)
     def LastError(self) -> "s":
         return text(self.view.last_error)

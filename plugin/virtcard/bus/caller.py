@@ -64,12 +64,17 @@ def known_user() -> User | None:
     return _USER.get(None)
 
 
-def calling_user() -> int:
-    """The uid of whose call is in work; NotAuthorized when the gate has not found that out."""
+def current_user() -> User:
+    """Whose call is in work; NotAuthorized when the gate has not found that out."""
     user = known_user()
     if user is None:
         raise NotAuthorized("Nobody is known to have called.")
-    return user.uid
+    return user
+
+
+def calling_user() -> int:
+    """The uid of whose call is in work; NotAuthorized when the gate has not found that out."""
+    return current_user().uid
 
 
 async def named_user(uid: int) -> User:

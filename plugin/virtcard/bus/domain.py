@@ -6,6 +6,7 @@ from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
 from dbus_next.signature import Variant
 
+from virtcard.bus.caller import current_user
 from virtcard.bus.options import config_option, disable_options, enable_options, no_options
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
@@ -45,6 +46,12 @@ class DomainInterface(Shown[DomainView]):
     @method()
     async def Eject(self, options: "a{sv}"):  # type: ignore[no-untyped-def]
         await self._service.eject(self.view.uuid, config=config_option(options))
+
+    @method()
+    async def Trace(self, options: "a{sv}") -> "s":
+        no_options(options)
+        user = current_user()
+        return str(self._service.tracing.open(self.view.uuid, user.uid, user.name))
 
     @method()
     async def Check(self, options: "a{sv}") -> "aa{ss}":

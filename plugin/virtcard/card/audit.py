@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from virtcard.card.base import Card, CardListener, Transmission
 from virtcard.errors import CardError
@@ -44,12 +45,33 @@ class Counts:
         )
 
 
-class Ledger:
-    """The counters of one bridge, whichever card is in it. One thread counts at a time; any thread may read."""
+class Tap(Protocol):
+    """Hears what passes between a bridge and its cards, in order, on the bridge's thread. It must not block."""
 
-    __slots__ = ("_by_instruction", "_bytes_received", "_bytes_sent", "_counts", "_errors", "_pin_failures", "_refused")
+    def powered(self, atr: bytes) -> None:
+        """A card was powered on or reset."""
+
+    def command(self, command: bytes) -> None:
+        """A command goes to the card."""
+
+    def response(self, response: bytes) -> None:
+        """The answer to it."""
+
+    def failed(self) -> None:
+        """There is none."""
+
+    def refused(self, header: bytes, reason: str) -> None:
+        """A command with these first bytes was kept from the card."""
+
+
+class Ledger:
+    """The counters of one bridge, whichever card is in it. One thread counts at a time; any thread may read.
+
+    It is an observer of the guard, and where traces tap the bridge."""
 
     def __init__(self) -> None:
+        self.taps: tuple[Tap, ...] = ()
+        self._tapping = threading.Lock()
         self._by_instruction = [0] * 256
         self._refused = self._pin_failures = self._errors = self._bytes_sent = self._bytes_received = 0
         self._counts = Counts()
@@ -69,9 +91,21 @@ class Ledger:
         """There is none."""
         self._errors += 1
 
-    def refused(self, header: bytes, reason: str) -> None:  # noqa: ARG002 (what the guard tells)
+    def refused(self, header: bytes, reason: str) -> None:
         """The guard kept a command from the card."""
         self._refused += 1
+        for tap in self.taps:
+            tap.refused(header, reason)
+
+    def tap(self, tap: Tap) -> None:
+        """Let it hear what passes from now on."""
+        with self._tapping:
+            self.taps = (*self.taps, tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Let it hear no more."""
+        with self._tapping:
+            self.taps = tuple(each for each in self.taps if each is not tap)
 
     def counts(self) -> Counts:
         """All of them now; the same object as before when nothing came."""
@@ -104,11 +138,11 @@ class Audit:
 
     def power_on(self) -> bytes:
         """Power the card on."""
-        return self._card.power_on()
+        return self._powered(self._card.power_on())
 
     def reset(self) -> bytes:
         """Reset it."""
-        return self._card.reset()
+        return self._powered(self._card.reset())
 
     def power_off(self) -> None:
         """Let go of it."""
@@ -121,6 +155,8 @@ class Audit:
     def transmit(self, command: bytes) -> bytes:
         """Send a command, and count it and its answer."""
         ledger = self._ledger
+        if ledger.taps:
+            return self._tapped(command)
         ledger.sent(command)
         try:
             response = self._card.transmit(command)
@@ -129,6 +165,28 @@ class Audit:
             raise
         ledger.answered(command, response)
         return response
+
+    def _tapped(self, command: bytes) -> bytes:
+        ledger, taps = self._ledger, self._ledger.taps
+        ledger.sent(command)
+        for tap in taps:
+            tap.command(command)
+        try:
+            response = self._card.transmit(command)
+        except CardError:
+            ledger.failed()
+            for tap in taps:
+                tap.failed()
+            raise
+        ledger.answered(command, response)
+        for tap in taps:
+            tap.response(response)
+        return response
+
+    def _powered(self, atr: bytes) -> bytes:
+        for tap in self._ledger.taps:
+            tap.powered(atr)
+        return atr
 
 
 def _is_pin_failure(command: bytes, response: bytes) -> bool:

@@ -23,6 +23,7 @@ VERBS = {
     "status": "virtcard.cli.status",
     "log": "virtcard.cli.log",
     "agent": "virtcard.cli.agent",
+    "trace": "virtcard.cli.trace",
     "doctor": "virtcard.cli.local.doctor.verb",
     "card": "virtcard.cli.local.card.group",
     "connect": "virtcard.cli.local.connect",

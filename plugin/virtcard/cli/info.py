@@ -76,6 +76,7 @@ def _bridge(bridge: Bridge) -> list[tuple[str, str]]:
     pairs = [
         ("Bridge", f"{bridge['state']}, {bridge['source'] or 'no card'}, {traffic(bridge)}"),
         *([("Commands", commands(bridge["commands"]))] if bridge["commands"] else []),
+        *([("Traced by", ", ".join(bridge["traced_by"]))] if bridge["traced_by"] else []),
         ("Endpoint", bridge["endpoint"]),
     ]
     return [*pairs, ("Bridge error", bridge["last_error"])] if bridge["last_error"] else pairs

@@ -31,6 +31,11 @@ def warn(sentence: str, hint: str = "") -> None:
         print(f"hint: {printable(hint)}", file=sys.stderr)
 
 
+def tell(sentence: str) -> None:
+    """A line for the person on stderr, where stdout is for a program."""
+    print(printable(sentence), file=sys.stderr, flush=True)
+
+
 def say(sentence: str) -> None:
     """A line on stdout."""
     print(printable(sentence))

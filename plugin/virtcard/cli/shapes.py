@@ -56,6 +56,7 @@ class Bridge(TypedDict):
     errors: int
     bytes_sent: int
     bytes_received: int
+    traced_by: list[str]
 
 
 class Finding(TypedDict):
@@ -91,6 +92,7 @@ class Status(TypedDict):
     apdus: int
     refused: int
     pin_failures: int
+    traces: int
 
 
 class Change(TypedDict):
@@ -153,6 +155,7 @@ def bridge(values: Properties) -> Bridge:
         errors=values["Errors"],
         bytes_sent=values["BytesSent"],
         bytes_received=values["BytesReceived"],
+        traced_by=list(values["TracedBy"]),
     )
 
 
@@ -182,6 +185,7 @@ def status(manager: Properties, objects: Objects) -> Status:
         apdus=sum(each["apdus"] for each in running),
         refused=sum(each["refused"] for each in running),
         pin_failures=sum(each["pin_failures"] for each in running),
+        traces=sum(len(each["traced_by"]) for each in running),
     )
 
 

@@ -36,5 +36,6 @@ def _show(found: shapes.Status) -> None:
             ("Domains", f"{found['domains']}, {found['enabled']} enabled"),
             ("Readers", str(found["readers"])),
             ("Bridges", f"{found['bridges']}, {traffic(found)}"),
+            *([("Traces", f"{found['traces']}: 'virtcard info' tells by whom")] if found["traces"] else []),
         ]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -63,6 +64,13 @@ class CardCalls(Protocol):
         """Slot and DER of the card's certificates, or of those that a guest must trust."""
 
 
+class Tracer(Protocol):
+    """Lets users see what bridges carry."""
+
+    def open(self, uuid: UUID, uid: int, user: str) -> Path:
+        """The socket where this user gets a trace of the domain's bridge; DomainStateError when it has none."""
+
+
 class Service(Protocol):
     """Everything a caller may ask for. Each method does it whole, or raises a VirtcardError and changes nothing."""
 
@@ -71,6 +79,10 @@ class Service(Protocol):
     record: Recorder
     """Where it goes who was admitted and who was not."""
     cards: CardCalls
+
+    @property
+    def tracing(self) -> Tracer:
+        """Traces of bridges."""
 
     def status(self) -> StatusView:
         """How the daemon stands."""

@@ -64,6 +64,15 @@ class Bridges:
                 users[running.reader] = (*users.get(running.reader, ()), uuid)
         return users
 
+    def ledger(self, key: Key) -> Ledger | None:
+        """The ledger of a bridge, or None when there is no such bridge."""
+        running = self._running.get(key)
+        return running.ledger if running else None
+
+    def show_traced(self, key: Key, users: tuple[str, ...]) -> None:
+        """These users trace the bridge now."""
+        self._update(key, traced_by=users)
+
     def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None) -> None:
         """Run a bridge to this endpoint; one to another endpoint is replaced. Disconnected after `close`."""
         running = self._running.get(key)

@@ -27,6 +27,7 @@ from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
+from virtcard.service.tracing import Tracing
 from virtcard.service.turns import Turns
 from virtcard.service.views import Change, StatusView
 
@@ -52,10 +53,12 @@ class VirtcardService:
         sources: Sources,
         readers: Readers,
         reconciler: Reconciler,
+        tracing: Tracing,
         record: Recorder,
         cards: CardCalls,
     ) -> None:
         self.registry = registry
+        self.tracing = tracing
         self.agents = agents
         self.record = record
         self.cards = cards
@@ -192,6 +195,7 @@ class VirtcardService:
 
     async def close(self) -> None:
         """Every card out, in order; nothing is forgotten, so that the next start puts them in again."""
+        await self.tracing.close()
         await self._turns.close()
         await self._reconciler.bridges.close()
 

@@ -45,17 +45,17 @@ class Diary:
         if not known.started and new.state is not BridgeState.CONNECTING:
             known.started = True
             self._write(Event.BRIDGE_STARTED, new, f"The bridge of {self._name(new)} has started.")
+        if old is not None and new.counts is not old.counts:
+            self._watch(new, known.source or new.source, new.counts.since(old.counts))
         inserted = new.source if new.state is BridgeState.INSERTED else ""
         if known.source and inserted != known.source and new.state is not BridgeState.EJECTING:
             self._out(known, new)
         if inserted and not known.source:
             known.source, known.before = inserted, new.counts
             self._write(Event.INSERTED, new, f"{inserted} is in {self._name(new)}.", source=inserted)
-        if old is not None and new.counts is not old.counts:
-            self._watch(new, new.counts.since(old.counts))
 
     def _out(self, known: _Open, view: BridgeView) -> None:
-        self._watch(view, Counts(), at_end=True)
+        self._watch(view, known.source, Counts(), at_end=True)
         counts = view.counts.since(known.before)
         sentence = f"{known.source} is out of {self._name(view)}, after {in_words(counts)}."
         self._write(Event.EJECTED, view, sentence, source=known.source, counts=counts)
@@ -69,16 +69,17 @@ class Diary:
             sentence = f"The bridge of {self._name(view)} has ended, after {in_words(view.counts)}."
             self._write(Event.BRIDGE_ENDED, view, sentence, counts=view.counts)
 
-    def _watch(self, view: BridgeView, added: Counts, *, at_end: bool = False) -> None:
+    def _watch(self, view: BridgeView, source: str, added: Counts, *, at_end: bool = False) -> None:
         """What a guest does that it should not. It can do so as fast as it likes."""
-        name, source = self._name(view), view.source or "a card"
+        name = self._name(view)
         if times := self._due(Event.PIN_FAILED, view, added.pin_failures, at_end=at_end):
             wrong = "a wrong PIN" if times == 1 else f"{times} wrong PINs"
-            self._write(Event.PIN_FAILED, view, f"{name} sent {wrong} to {source}.", counts=Counts(pin_failures=times))
+            sentence = f"{name} sent {wrong} to {source or 'a card'}."
+            self._write(Event.PIN_FAILED, view, sentence, source=source, counts=Counts(pin_failures=times))
         if times := self._due(Event.REFUSED, view, added.refused, at_end=at_end):
             kept = "a command" if times == 1 else f"{times} commands"
-            sentence = f"The guard kept {kept} of {name} from {source}."
-            self._write(Event.REFUSED, view, sentence, counts=Counts(refused=times))
+            sentence = f"The guard kept {kept} of {name} from {source or 'a card'}."
+            self._write(Event.REFUSED, view, sentence, source=source, counts=Counts(refused=times))
 
     def _due(self, event: Event, view: BridgeView, times: int, *, at_end: bool) -> int:
         subject = (event, view.uuid, view.slot)

@@ -1,6 +1,7 @@
-"""One-time sockets: what must not travel on the bus comes in here, from one user, once.
+"""One-time sockets: what must not travel on the bus comes in or goes out here, for one user, once.
 
-Who connects sends one document, ends the sending side (shutdown(2), SHUT_WR), and reads the answer: one line of JSON.
+For a document (`offer`): who connects sends it, ends the sending side (shutdown(2), SHUT_WR), and reads the answer: one
+line of JSON. For anything else (`hand_over`) the connected socket is given to somebody.
 The socket is 0600, with an entry for the one user in its access list (acl(5)), which its owner may make without any
 privilege; its name cannot be guessed; and the peer is asked for its user all the same.
 """
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 Work = Callable[[bytes], Awaitable[dict[str, object]]]
 """What is done with the document; what it returns is the answer."""
 
+Hand = Callable[[socket.socket], None]
+"""Takes a connected socket over; it does not block, and closes it some time."""
+
+_Talk = Callable[[socket.socket], Awaitable[None]]
+"""What is done with a connection; it is closed afterwards, unless its descriptor has been taken away."""
+
 _PREFIX: Final = "once-"
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred: pid, uid, gid (unix(7))."""
@@ -49,12 +56,19 @@ class OneTimeSockets:
 
     def offer(self, user: int, work: Work) -> Path:
         """A socket for that user, open for a moment. Busy when too many are open, Failed when none can be made."""
+        return self._open_for(user, lambda link: _exchange(link, user, work))
+
+    def hand_over(self, user: int, hand: Hand) -> Path:
+        """The same for a connection that is `hand`'s from then on. A VirtcardError of it closes the connection."""
+        return self._open_for(user, lambda link: _hand_over(link, user, hand))
+
+    def _open_for(self, user: int, talk: _Talk) -> Path:
         open_for_user = sum(other == user for other in self._open.values())
         if open_for_user >= limits.SECRETS_PER_USER or len(self._open) >= limits.SECRETS_OPEN_MAX:
             raise Busy("Too many calls wait for their secrets.", hint="Send them, or try again in a minute.")
         path = self._directory / f"{_PREFIX}{secrets.token_urlsafe(16)}"
         listener = self._listener(path, user)
-        task = asyncio.get_running_loop().create_task(_serve(listener, path, user, work))
+        task = asyncio.get_running_loop().create_task(_serve(listener, path, talk))
         self._open[task] = user
         task.add_done_callback(partial(self._ended, listener, path))
         return path
@@ -101,8 +115,8 @@ def _access_list(user: int) -> bytes:
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
-async def _serve(listener: socket.socket, path: Path, user: int, work: Work) -> None:
-    """One connection, one document, one answer."""
+async def _serve(listener: socket.socket, path: Path, talk: _Talk) -> None:
+    """One connection."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(limits.SECRETS_CONNECT_PATIENCE):
@@ -113,10 +127,27 @@ async def _serve(listener: socket.socket, path: Path, user: int, work: Work) -> 
     finally:
         _remove(listener, path)
     with link:
-        answer = await _answer(link, user, work)
-        with suppress(OSError, TimeoutError):  # who does not wait for the answer finds the outcome on the bus
-            async with asyncio.timeout(limits.SECRETS_SEND_PATIENCE):
-                await _tell(link, answer)
+        await talk(link)
+
+
+async def _exchange(link: socket.socket, user: int, work: Work) -> None:
+    """One document, one answer."""
+    answer = await _answer(link, user, work)
+    with suppress(OSError, TimeoutError):  # who does not wait for the answer finds the outcome on the bus
+        async with asyncio.timeout(limits.SECRETS_SEND_PATIENCE):
+            await _tell(link, answer)
+
+
+async def _hand_over(link: socket.socket, user: int, hand: Hand) -> None:
+    own = link
+    try:
+        _check_peer(link, user)
+        own = socket.socket(fileno=link.detach())
+        own.setblocking(False)
+        hand(own)
+    except VirtcardError as error:
+        log.info("a one-time socket: %s", error.message)
+        own.close()
 
 
 async def _tell(link: socket.socket, answer: dict[str, object]) -> None:

@@ -32,6 +32,8 @@ class Event(StrEnum):
     PIN_FAILED = "pin-failed"
     PIN_STOPPED = "pin-stopped"
     """The guard kept a PIN from the card."""
+    TRACE_STARTED = "trace-started"
+    TRACE_ENDED = "trace-ended"
 
 
 UNUSUAL = frozenset({Event.TURNED_AWAY, Event.REFUSED, Event.PIN_FAILED, Event.PIN_STOPPED})
@@ -86,13 +88,14 @@ def in_words(counts: Counts) -> str:
     """ "12 commands, 2 wrong PINs, 3 refused": what there was, "no commands" for none."""
     number = sum(counts.commands.values())
     parts = [
-        _counted(number, "command") if number else "no commands",
-        *([_counted(counts.pin_failures, "wrong PIN")] if counts.pin_failures else []),
+        counted(number, "command") if number else "no commands",
+        *([counted(counts.pin_failures, "wrong PIN")] if counts.pin_failures else []),
         *([f"{counts.errors} without an answer"] if counts.errors else []),
         *([f"{counts.refused} refused"] if counts.refused else []),
     ]
     return ", ".join(parts)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """ "1 command", "2 commands"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -65,6 +65,8 @@ class BridgeView:
     last_error: str = ""
     counts: Counts = field(default_factory=Counts)
     """What its cards were asked."""
+    traced_by: tuple[str, ...] = ()
+    """The users who trace it now."""
 
 
 @dataclass(frozen=True, slots=True)
