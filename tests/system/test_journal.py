@@ -113,6 +113,7 @@ def test_log_json_has_the_documented_keys(journal: Journald, capsys: Capture) ->
         "commands": {"SELECT": 1, "VERIFY": 2},
         "refused": 3,
         "pin_failures": 1,
+        "pin_stops": 0,
         "errors": 0,
         "bytes_sent": 42,
         "bytes_received": 6,

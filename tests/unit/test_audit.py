@@ -158,3 +158,10 @@ def test_every_instruction_has_a_name() -> None:
 def test_the_names_are_words_that_people_know() -> None:
     assert all(name == name.upper() and 4 <= len(name) <= 40 for name in NAMES.values())
     assert set(NAMES) >= PIN_INSTRUCTIONS
+
+
+def test_a_pin_that_the_guard_stops_is_counted_among_the_refused() -> None:
+    ledger = Ledger()
+    ledger.refused(b"\x00\x20\x00\x80", "pin")
+    ledger.pin_stopped(1)
+    assert ledger.counts() == Counts(refused=1, pin_stops=1)

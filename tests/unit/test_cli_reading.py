@@ -40,6 +40,7 @@ BRIDGE_SHAPE = {
     "commands": {"SELECT": 3, "VERIFY": 9},
     "refused": 0,
     "pin_failures": 1,
+    "pin_stops": 0,
     "errors": 0,
     "bytes_sent": 140,
     "bytes_received": 96,

@@ -141,3 +141,12 @@ def test_a_wrong_pin_that_is_heard_of_as_the_card_leaves_is_that_cards() -> None
     assert lab.events()[2:] == ["pin-failed", "ejected"]
     assert lab.last(Event.PIN_FAILED).source == CARD
     assert lab.last(Event.PIN_FAILED).sentence == f"win11 sent a wrong PIN to {CARD}."
+
+
+def test_a_pin_that_the_guard_stops_is_on_record_as_that_alone() -> None:
+    lab = inserted_lab()
+    lab.show(counts=Counts(refused=3, pin_stops=2))
+    assert [record.sentence for record in lab.records[2:]] == [
+        f"The PIN guard kept 2 PINs of win11 from {CARD}.",
+        f"The guard kept a command of win11 from {CARD}.",
+    ]

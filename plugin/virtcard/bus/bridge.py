@@ -15,7 +15,7 @@ class BridgeInterface(Shown[BridgeView]):
     """The link between one virtual reader and one card."""
 
     silent: ClassVar[frozenset[str]] = frozenset(
-        {"Apdus", "Commands", "Refused", "PinFailures", "Errors", "BytesSent", "BytesReceived"}
+        {"Apdus", "Commands", "Refused", "PinFailures", "PinStops", "Errors", "BytesSent", "BytesReceived"}
     )
 
     def __init__(self, view: BridgeView) -> None:
@@ -60,6 +60,10 @@ class BridgeInterface(Shown[BridgeView]):
     @dbus_property(access=PropertyAccess.READ)
     def PinFailures(self) -> "t":
         return self.view.counts.pin_failures
+
+    @dbus_property(access=PropertyAccess.READ)
+    def PinStops(self) -> "t":
+        return self.view.counts.pin_stops
 
     @dbus_property(access=PropertyAccess.READ)
     def Errors(self) -> "t":

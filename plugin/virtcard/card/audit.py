@@ -31,6 +31,8 @@ class Counts:
     """Bytes of commands to the card."""
     bytes_received: int = 0
     """Bytes of answers from it."""
+    pin_stops: int = 0
+    """PINs that the guard kept from the card, since it has only so many tries left; they are among the refused."""
 
     def since(self, earlier: Counts) -> Counts:
         """What was added after `earlier`, a moment of the same ledger."""
@@ -42,6 +44,7 @@ class Counts:
             self.errors - earlier.errors,
             self.bytes_sent - earlier.bytes_sent,
             self.bytes_received - earlier.bytes_received,
+            self.pin_stops - earlier.pin_stops,
         )
 
 
@@ -73,8 +76,10 @@ class Ledger:
         self.taps: tuple[Tap, ...] = ()
         self._tapping = threading.Lock()
         self._by_instruction = [0] * 256
-        self._refused = self._pin_failures = self._errors = self._bytes_sent = self._bytes_received = 0
-        self._counts = Counts()
+        self._pin_stops = self._refused = self._pin_failures = self._errors = self._bytes_sent = (
+            self._bytes_received
+        ) = 0
+        self._counts, self._counted = Counts(), self._numbers()
 
     def sent(self, command: bytes) -> None:
         """A command goes to the card."""
@@ -97,6 +102,10 @@ class Ledger:
         for tap in self.taps:
             tap.refused(header, reason)
 
+    def pin_stopped(self, tries: int) -> None:  # noqa: ARG002 (how many are left is the guard's affair)
+        """The guard kept a PIN from the card; `refused` tells of the same command."""
+        self._pin_stops += 1
+
     def tap(self, tap: Tap) -> None:
         """Let it hear what passes from now on."""
         with self._tapping:
@@ -109,11 +118,15 @@ class Ledger:
 
     def counts(self) -> Counts:
         """All of them now; the same object as before when nothing came."""
-        last = self._counts
-        now = (self._refused, self._pin_failures, self._errors, self._bytes_sent, self._bytes_received)
-        if now != (last.refused, last.pin_failures, last.errors, last.bytes_sent, last.bytes_received):
-            self._counts = last = Counts(self._named(), *now)
-        return last
+        if self._numbers() != self._counted:
+            self._counted = self._numbers()
+            self._counts = Counts(self._named(), *self._counted)
+        return self._counts
+
+    def _numbers(self) -> tuple[int, ...]:
+        """In the order of `Counts`."""
+        refused, failures, errors = self._refused, self._pin_failures, self._errors
+        return (refused, failures, errors, self._bytes_sent, self._bytes_received, self._pin_stops)
 
     def _named(self) -> dict[str, int]:
         named: dict[str, int] = {}

@@ -30,6 +30,7 @@ class Entry(TypedDict):
     commands: dict[str, int]
     refused: int
     pin_failures: int
+    pin_stops: int
     errors: int
     bytes_sent: int
     bytes_received: int
@@ -121,6 +122,7 @@ def _entry(line: str) -> Entry | None:
             commands=_commands(untrusted),
             refused=_number(untrusted, names.FIELD_REFUSED),
             pin_failures=_number(untrusted, names.FIELD_PIN_FAILURES),
+            pin_stops=_number(untrusted, names.FIELD_PIN_STOPS),
             errors=_number(untrusted, names.FIELD_ERRORS),
             bytes_sent=_number(untrusted, names.FIELD_BYTES_SENT),
             bytes_received=_number(untrusted, names.FIELD_BYTES_RECEIVED),

@@ -53,6 +53,7 @@ class Bridge(TypedDict):
     commands: dict[str, int]
     refused: int
     pin_failures: int
+    pin_stops: int
     errors: int
     bytes_sent: int
     bytes_received: int
@@ -152,6 +153,7 @@ def bridge(values: Properties) -> Bridge:
         commands=dict(values["Commands"]),
         refused=values["Refused"],
         pin_failures=values["PinFailures"],
+        pin_stops=values["PinStops"],
         errors=values["Errors"],
         bytes_sent=values["BytesSent"],
         bytes_received=values["BytesReceived"],

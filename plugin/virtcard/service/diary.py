@@ -76,7 +76,11 @@ class Diary:
             wrong = "a wrong PIN" if times == 1 else f"{times} wrong PINs"
             sentence = f"{name} sent {wrong} to {source or 'a card'}."
             self._write(Event.PIN_FAILED, view, sentence, source=source, counts=Counts(pin_failures=times))
-        if times := self._due(Event.REFUSED, view, added.refused, at_end=at_end):
+        if times := self._due(Event.PIN_STOPPED, view, added.pin_stops, at_end=at_end):
+            stopped = "a PIN" if times == 1 else f"{times} PINs"
+            sentence = f"The PIN guard kept {stopped} of {name} from {source or 'a card'}."
+            self._write(Event.PIN_STOPPED, view, sentence, source=source, counts=Counts(pin_stops=times))
+        if times := self._due(Event.REFUSED, view, added.refused - added.pin_stops, at_end=at_end):
             kept = "a command" if times == 1 else f"{times} commands"
             sentence = f"The guard kept {kept} of {name} from {source or 'a card'}."
             self._write(Event.REFUSED, view, sentence, source=source, counts=Counts(refused=times))

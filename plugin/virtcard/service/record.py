@@ -78,6 +78,7 @@ def _count_fields(counts: Counts) -> dict[str, str]:
         names.FIELD_COMMANDS: json.dumps(counts.commands),
         names.FIELD_REFUSED: str(counts.refused),
         names.FIELD_PIN_FAILURES: str(counts.pin_failures),
+        names.FIELD_PIN_STOPS: str(counts.pin_stops),
         names.FIELD_ERRORS: str(counts.errors),
         names.FIELD_BYTES_SENT: str(counts.bytes_sent),
         names.FIELD_BYTES_RECEIVED: str(counts.bytes_received),
