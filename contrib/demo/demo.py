@@ -69,6 +69,7 @@ def main() -> int:
         host.slots[0].plug(ScriptedCard())
         typed(show, daemon, "status")
         typed(show, daemon, "readers")
+        show.typed(f"host$ cat {daemon.policy_file}", daemon.policy_file.read_text())
         with machine(show, host.libvirtd, daemon) as guest:
             use_the_card(show, daemon, guest)
             on_host(show, daemon, "opensc-tool", "--reader", "0", "--atr")

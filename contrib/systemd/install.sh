@@ -21,6 +21,8 @@ put "$dbus/org.virtcard1.service" /usr/share/dbus-1/system-services
 put "$dbus/session/org.virtcard1.service" /usr/share/dbus-1/services
 put "$dbus/org.virtcard1.policy" /usr/share/polkit-1/actions
 put "$dbus/50-virtcard.rules" /usr/share/polkit-1/rules.d
+put "$here/../policy/system/50-virtcard.toml" /usr/lib/virtcard/policy.d
+install -d -m 0755 "$root/etc/virtcard/policy.d"
 for interface in "$dbus"/org.virtcard1.*.xml; do
     put "$interface" /usr/share/dbus-1/interfaces
 done

@@ -19,11 +19,9 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
 from virtcard.bus.logind import watch_presence
-from virtcard.card.audit import Audit, Ledger
-from virtcard.card.base import Card, Surroundings
+from virtcard.card.base import Surroundings
 from virtcard.card.guard.mask import mask
 from virtcard.card.reader_watcher import ReaderWatcher
-from virtcard.card.selection import Selection
 from virtcard.card.soft.source import own_store
 from virtcard.card.sources import Sources
 from virtcard.domain.events import HypervisorEvent
@@ -31,7 +29,7 @@ from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
-from virtcard.errors import Failed, InvalidArgument, VirtcardError
+from virtcard.errors import Failed, InvalidArgument, PolicyBroken, VirtcardError
 from virtcard.journal import Journal
 from virtcard.limits import UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
@@ -42,18 +40,23 @@ from virtcard.service.bridges import Bridges
 from virtcard.service.cards import Cards
 from virtcard.service.cardwork import CardWork
 from virtcard.service.changes import Changes
+from virtcard.service.consents import Consents
 from virtcard.service.core import VirtcardService
 from virtcard.service.diary import Diary
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
 from virtcard.service.onetime import OneTimeSockets
 from virtcard.service.opening import Opening
+from virtcard.service.permission import Gate, Wanted, nobody_to_ask
+from virtcard.service.permits import Permits
+from virtcard.service.policy import Policies
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
 from virtcard.service.seat import Seat
 from virtcard.service.tracing import Tracing
 from virtcard.service.views import StatusView
+from virtcard.service.wardrobe import Wardrobe
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
 
@@ -85,10 +88,18 @@ class Daemon:
             on_up=self._libvirt_up,
             on_state=self._on_link,
         )
-        bridges = Bridges(registry.bridges, Opening(sources), dress)
+        policies = Policies(chosen.policy, self._on_policy)
+        bridges = Bridges(
+            registry.bridges,
+            Opening(sources),
+            Wardrobe(),
+            Gate(lambda: policies.rules),
+            atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
+            on_card=self._on_card,
+        )
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         changes.qemu = qemu_host(chosen.uri, os.environ)
-        readers = Readers(
+        self.readers = Readers(
             registry.readers,
             on_change=self._on_readers,
             on_service=self._on_pcsc,
@@ -99,22 +110,23 @@ class Daemon:
             agents=agents,
             link=self.link,
             sources=sources,
-            readers=readers,
+            readers=self.readers,
             reconciler=Reconciler(
                 domains=registry.domains,
                 bridges=bridges,
                 changes=changes,
                 insertions=Insertions(chosen.runtime_dir),
                 verifier=self._verifier,
-                wish_allowed=chosen.session,
+                permits=Permits(policies, Consents(nobody_to_ask, self._on_answer), chosen.wisher),
             ),
             tracing=Tracing(registry, bridges, self.sockets, mask, journal.record),
             record=journal.record,
             cards=CardWork(store, self.cards, self.sockets),
         )
         self.changes = changes
-        self.watcher.subscribe(readers.hear)
+        self.watcher.subscribe(self.readers.hear)
         self._first_pass = asyncio.Event()
+        self._reloads: set[asyncio.Task[None]] = set()
 
     def _on_event(self, event: HypervisorEvent) -> None:
         self.service.on_event(event)
@@ -124,6 +136,15 @@ class Daemon:
 
     def _on_readers(self) -> None:
         self.service.on_readers()
+
+    def _on_policy(self) -> None:
+        self.service.on_policy()
+
+    def _on_card(self, wanted: Wanted) -> None:
+        self.service.on_card(wanted)
+
+    def _on_answer(self, uuid: UUID) -> None:
+        self.service.on_answer(uuid)
 
     def _on_pcsc(self, state: str) -> None:
         self.service.set_status(pcsc=state)
@@ -142,6 +163,17 @@ class Daemon:
         await self.service.full_pass()
         self._first_pass.set()
 
+    async def reload_policy(self) -> None:
+        """Read the policy anew; a bad one is logged, and shown by the status."""
+        with suppress(PolicyBroken):
+            await self.service.reload_policy()
+
+    def hear_sighup(self) -> None:
+        """As daemons do: read what is in files anew."""
+        task = asyncio.get_running_loop().create_task(self.reload_policy())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Failed when the bus goes away; the next start reconciles everything."""
         bus = await Bus.open(BusKind.SESSION if self.settings.session else BusKind.SYSTEM)
@@ -155,6 +187,7 @@ class Daemon:
             await bus.close()
 
     async def _work(self, bus: Bus, stop: asyncio.Event) -> None:
+        await self.reload_policy()
         self.watcher.start()
         tasks = [asyncio.create_task(each.run()) for each in (self.link, self.service, self.cards)]
         try:
@@ -179,11 +212,6 @@ class Daemon:
         await self.service.close()
         await self.link.close()
         await asyncio.to_thread(self.watcher.stop)
-
-
-def dress(card: Card, ledger: Ledger) -> Card:
-    """What every card of a bridge wears: the ledger counts what the guest asks, and not what Selection replays."""
-    return Audit(Selection(card), ledger)
 
 
 def _sources(surroundings: Surroundings) -> Sources:
@@ -244,7 +272,9 @@ async def _serve(chosen: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Daemon(chosen).run(stop)
+    daemon = Daemon(chosen)
+    loop.add_signal_handler(signal.SIGHUP, daemon.hear_sighup)
+    await daemon.run(stop)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

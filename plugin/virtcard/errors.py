@@ -86,6 +86,12 @@ class PolicyDenied(VirtcardError):
     exit_code = 5
 
 
+class PolicyBroken(VirtcardError):
+    """The policy files cannot be used as they are."""
+
+    kind = "PolicyBroken"
+
+
 class TimedOut(VirtcardError):
     """Something did not answer in time."""
 

@@ -209,6 +209,9 @@ CARD_STORE_PATIENCE: Final = 5.0
 CARD_SETTLE: Final = 0.1
 """Seconds between a change in the store of cards and the look at it: a VERIFY writes the card's file twice."""
 
+POLICY_PERIOD: Final = 1.0
+"""Seconds between looks at the policy files, which take less than a millisecond."""
+
 POLICY_FILE_MAX: Final = 256 * 1024
 """Bytes of a policy file: a thousand rules of ten lines."""
 

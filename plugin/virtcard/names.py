@@ -23,6 +23,7 @@ ACTION_INSERT: Final = "org.virtcard1.insert"
 ACTION_EJECT: Final = "org.virtcard1.eject"
 ACTION_MANAGE_CARDS: Final = "org.virtcard1.manage-cards"
 ACTION_TRACE: Final = "org.virtcard1.trace"
+ACTION_POLICY: Final = "org.virtcard1.policy"
 
 WISH_NAMESPACE: Final = "https://virtcard.org/xmlns/domain/1"
 """Namespace of the per-VM wish, the one `virsh metadata --uri` takes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from virtcard.domain.uri import Instance, LibvirtUri, parse_uri, runtime_dir
 from virtcard.errors import InvalidArgument
+from virtcard.policy.folders import Folders, session_folders, system_folders
 
 SYSTEM_RUNTIME = Path("/run/virtcardd")
 """Our own files; the sockets of the machines are elsewhere, since systemd deletes a RuntimeDirectory at stop."""
@@ -22,6 +24,7 @@ class Settings:
     uri: LibvirtUri
     socket_dir: Path
     runtime_dir: Path
+    policy: Folders
 
     @property
     def instance(self) -> str:
@@ -29,9 +32,21 @@ class Settings:
         return "session" if self.session else "system"
 
     @property
+    def wisher(self) -> str:
+        """Whose wishes stand in the metadata: the user's own in a session, and on the system nobody knows whose."""
+        return _user_name(os.getuid()) if self.session else ""
+
+    @property
     def verifies_peers(self) -> bool:
         """The test driver has no QEMU whose pid could be compared."""
         return self.uri.instance is not Instance.TEST
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def settings(
@@ -44,4 +59,5 @@ def settings(
     if not sockets.is_absolute():
         raise InvalidArgument(f"'{sockets}' is not an absolute directory.", hint="Give the whole path.")
     runtime = runtime_dir(environ) / "virtcardd" if session else SYSTEM_RUNTIME
-    return Settings(session, uri, sockets, runtime)
+    policy = session_folders(environ) if session else system_folders()
+    return Settings(session, uri, sockets, runtime, policy)

@@ -24,11 +24,13 @@ from helpers.bus import private_bus
 from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml, reader_xml
 from helpers.libvirtd import Libvirtd, private_libvirtd
 from helpers.services import FakeSource, only_source, service_lab, wish_metadata
+from helpers.virtcardd import ALLOW_ALL
 from virtcard.daemon import Daemon, make_socket_dir
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle
 from virtcard.domain.uri import parse_uri
 from virtcard.limits import INSERT_GAP
 from virtcard.names import socket_name
+from virtcard.policy.folders import Folders
 from virtcard.service.views import BridgeState, BridgeView
 from virtcard.settings import Settings
 
@@ -160,12 +162,27 @@ class Times:
             self.inserted.set_result(perf_counter())
 
 
+def _policy(directory: Path) -> Folders:
+    (directory / "policy").mkdir(exist_ok=True)
+    (directory / "policy" / "50-bench.toml").write_text(ALLOW_ALL)
+    return Folders(directory / "policy", directory / "nowhere", directory / "nowhere", frozenset())
+
+
 @asynccontextmanager
 async def _real_service(libvirtd: Libvirtd) -> AsyncIterator[tuple[Daemon, Times]]:
     source, times = FakeSource(), Times()
     uri = parse_uri(libvirtd.uri, libvirtd.environment())
     with only_source(source):
-        daemon = Daemon(Settings(True, uri, libvirtd.directory / "virtcard", libvirtd.directory / "virtcardd"))
+        daemon = Daemon(
+            Settings(
+                True,
+                uri,
+                libvirtd.directory / "virtcard",
+                libvirtd.directory / "virtcardd",
+                _policy(libvirtd.directory),
+            )
+        )
+    await daemon.reload_policy()
     make_socket_dir(daemon.settings)
     devices = reader_xml(daemon.settings.socket_dir / socket_name(domain_uuid("vm")))
     xml = qemu_xml("vm", devices=devices).replace("<os>", f"<metadata>{wish_metadata('reader:one')}</metadata><os>")

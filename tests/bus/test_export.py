@@ -69,7 +69,7 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     DOMAIN: {
                         "Name": "win11", "Uuid": str(WIN11), "Id": 3, "State": "running", "Persistent": True,
                         "Enabled": True, "Live": True, "Reader": "present", "Wish": "", "Card": "", "Foreign": "",
-                        "LastError": "", "Mode": "bridge",
+                        "LastError": "", "Mode": "bridge", "Tags": [],
                     }
                 },
                 reader_path(0): {
@@ -93,6 +93,8 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     "Libvirt": "connected",
                     "Pcsc": "away",
                     "Instance": "system",
+                    "Policy": "ok",
+                    "PolicyError": "",
                 }
             ]
 

@@ -22,6 +22,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
+    ACTION_POLICY,
     ACTION_TRACE,
     BRIDGE,
     BUS_NAME,
@@ -48,7 +49,14 @@ def test_polkit_actions_are_valid_and_ours() -> None:
     dtd = "/usr/share/polkit-1/policyconfig-1.dtd"
     subprocess.run(["xmllint", "--noout", "--nonet", "--dtdvalid", dtd, POLICY], check=True)
     actions = {action.get("id") for action in ElementTree.parse(POLICY).iter("action")}
-    assert actions == {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_TRACE}
+    assert actions == {
+        ACTION_ENABLE,
+        ACTION_INSERT,
+        ACTION_EJECT,
+        ACTION_MANAGE_CARDS,
+        ACTION_POLICY,
+        ACTION_TRACE,
+    }
 
 
 def test_every_action_belongs_to_the_daemons_user() -> None:

@@ -25,6 +25,7 @@ from virtcard.names import (
     ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
+    ACTION_POLICY,
     ACTION_TRACE,
     AGENT,
     BRIDGE,
@@ -121,7 +122,7 @@ def test_the_bouncer_knows_every_method() -> None:
 
 
 def test_the_bouncer_asks_for_actions_of_ours() -> None:
-    actions = {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_TRACE}
+    actions = {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_POLICY, ACTION_TRACE}
     assert set(TABLE.values()) == actions | {OPEN}
     assert TABLE[f"{DOMAIN}.Insert"] == ACTION_INSERT
     assert TABLE[f"{DOMAIN}.Trace"] == ACTION_TRACE

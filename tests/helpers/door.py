@@ -31,6 +31,7 @@ def domain_properties(uuid: UUID, name: str, **changed: object) -> dict[str, Any
         "Reader": "absent",
         "Mode": "",
         "Wish": "",
+        "Tags": [],
         "Card": "",
         "Foreign": "",
         "LastError": "",
@@ -48,6 +49,8 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "Libvirt": "connected",
                 "Pcsc": "connected",
                 "Instance": "system",
+                "Policy": "ok",
+                "PolicyError": "",
             }
         },
         domain_path(FEDORA): {DOMAIN: domain_properties(FEDORA, "fedora", Reader="foreign", Foreign="spicevmc")},

@@ -12,7 +12,7 @@ from virtcard.card.soft.summary import KeySummary, Summary
 from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.agents import Agents
-from virtcard.service.api import CardCalls, CardWish, EnableOptions
+from virtcard.service.api import Caller, CardCalls, CardWish, EnableOptions
 from virtcard.service.record import Record
 from virtcard.service.registry import Registry
 from virtcard.service.views import (
@@ -114,6 +114,8 @@ class FakeService:
         self.cards: CardCalls = FakeCards()
         self.tracing = FakeTracer(self._note)
         self.calls: list[tuple[object, ...]] = []
+        self.callers: list[Caller] = []
+        """Who called for cards."""
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None
         self.diff = "-old\n+new\n"
@@ -146,7 +148,7 @@ class FakeService:
                 return uuid
         raise NoSuchDomain(f"There is no domain '{text}'.", hint="List them: virtcard list")
 
-    async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
+    async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         self._note("enable", uuid, options)
         return Change(True, self.diff, True, (FINDING,))
 
@@ -154,7 +156,11 @@ class FakeService:
         self._note("disable", uuid, options)
         return Change(False, "", False)
 
-    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int] | None:
+    async def reload_policy(self) -> None:
+        self._note("reload_policy")
+
+    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> tuple[UUID, int] | None:
+        self.callers.append(caller)
         self._note("insert", uuid, source, config)
         if self.hold is not None:
             await self.hold.wait()

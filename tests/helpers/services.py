@@ -22,6 +22,7 @@ from helpers.bus import eventually
 from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
+from helpers.virtcardd import ALLOW_ALL
 from virtcard.card.base import Card, Source
 from virtcard.card.sources import Sources
 from virtcard.daemon import Daemon, make_socket_dir
@@ -29,12 +30,18 @@ from virtcard.domain.libvirt import INACTIVE_SECURE, Hypervisor
 from virtcard.domain.uri import parse_uri
 from virtcard.errors import NoSuchReader, VirtcardError
 from virtcard.names import METADATA_KEY, WISH_NAMESPACE, socket_name
-from virtcard.service.api import EnableOptions
+from virtcard.policy.folders import Folders
+from virtcard.service.api import Caller, EnableOptions
 from virtcard.service.core import VirtcardService
+from virtcard.service.permission import Ask, nobody_to_ask
 from virtcard.service.views import BridgeView, DomainView
 from virtcard.settings import Settings
 
 T = TypeVar("T")
+
+
+OWNER = Caller("root", is_owner=True)
+"""May write the policy, and so is not asked."""
 
 
 class FakeSource:
@@ -101,17 +108,17 @@ class ServiceLab:
         """The domain's bridge, if it has one."""
         return self.service.registry.bridges.get((domain_uuid(name), 0))
 
-    async def enable(self, name: str, on_existing: str = "keep") -> Any:
+    async def enable(self, name: str, on_existing: str = "") -> Any:
         """VirtcardService.enable."""
-        return await self.service.enable(domain_uuid(name), EnableOptions(on_existing=on_existing))
+        return await self.service.enable(domain_uuid(name), EnableOptions(on_existing=on_existing), OWNER)
 
     async def disable(self, name: str) -> Any:
         """VirtcardService.disable."""
         return await self.service.disable(domain_uuid(name), EnableOptions())
 
-    async def insert(self, name: str, source: str, *, config: bool = False) -> Any:
+    async def insert(self, name: str, source: str, *, config: bool = False, caller: Caller = OWNER) -> Any:
         """VirtcardService.insert."""
-        return await self.service.insert(domain_uuid(name), source, config=config)
+        return await self.service.insert(domain_uuid(name), source, caller, config=config)
 
     async def eject(self, name: str, *, config: bool = False) -> None:
         """VirtcardService.eject."""
@@ -160,7 +167,21 @@ class ServiceLab:
 
     def insertion(self, name: str) -> str | None:
         """What a call put in that domain, as it is remembered."""
-        return self.service._reconciler.insertions.get(domain_uuid(name))
+        insertion = self.service._reconciler.insertions.get(domain_uuid(name))
+        return insertion.source if insertion else None
+
+    async def policy(self, *rules: str) -> None:
+        """The admin's file has these rules from now on, and the service was told."""
+        self.write_policy(*rules)
+        await self.service.reload_policy()
+
+    def write_policy(self, *rules: str) -> None:
+        """The admin's file has these rules from now on."""
+        folder = self.daemon.settings.policy.admin
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / "50-test.part"
+        partial.write_text("".join(f"[[rule]]\n{rule}\n" for rule in rules))
+        partial.rename(folder / "50-test.toml")
 
     def _state(self, name: str) -> str:
         bridge = self.bridge(name)
@@ -174,9 +195,14 @@ class ServiceLab:
 
 @asynccontextmanager
 async def service_lab(
-    *domains: str, session: bool = True, directory: Path | None = None, source: FakeSource | None = None
+    *domains: str,
+    session: bool = True,
+    directory: Path | None = None,
+    source: FakeSource | None = None,
+    policy: str = ALLOW_ALL,
+    ask: Ask = nobody_to_ask,
 ) -> AsyncIterator[ServiceLab]:
-    """The daemon, with these domains there from the start and its first pass done."""
+    """The daemon, with these domains there from the start and its first pass done. `policy` are the vendor's rules."""
     source = source or FakeSource()
     with ExitStack() as stack:
         home = directory or Path(tempfile.mkdtemp(prefix="vc-"))
@@ -188,8 +214,13 @@ async def service_lab(
         sockets = home / "virtcard"
         sockets.mkdir(exist_ok=True)
         stack.enter_context(only_source(source))
-        daemon = Daemon(Settings(session, uri, sockets, home / "virtcardd"))
+        stack.enter_context(patch("virtcard.daemon.nobody_to_ask", ask))
+        folders = Folders(home / "policy/admin", home / "policy/grants", home / "policy/vendor", frozenset())
+        folders.vendor.mkdir(parents=True, exist_ok=True)
+        (folders.vendor / "50-vendor.toml").write_text(policy)
+        daemon = Daemon(Settings(session, uri, sockets, home / "virtcardd", folders))
         make_socket_dir(daemon.settings)
+        await daemon.reload_policy()
         tasks = [asyncio.create_task(daemon.link.run()), asyncio.create_task(daemon.service.run())]
         try:
             async with asyncio.timeout(10):
@@ -206,10 +237,14 @@ def only_source(source: Source) -> AbstractContextManager[object]:
 
 @asynccontextmanager
 async def running_lab(
-    metadata: str = "", directory: Path | None = None, source: FakeSource | None = None
+    metadata: str = "",
+    directory: Path | None = None,
+    source: FakeSource | None = None,
+    policy: str = ALLOW_ALL,
+    ask: Ask = nobody_to_ask,
 ) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
     """A lab with one domain, `run`, which runs with its reader."""
-    async with service_lab(directory=directory, source=source) as lab:
+    async with service_lab(directory=directory, source=source, policy=policy, ask=ask) as lab:
         await lab.define(domain_xml("run", devices=XHCI + lab.reader("run"), metadata=metadata))
         peer = lab.peer("run")
         await lab.act("run", "create")

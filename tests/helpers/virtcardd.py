@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,13 @@ from helpers.waiting import wait_until
 BIN = Path(sys.executable).parent
 START_PATIENCE = 15.0
 STOP_PATIENCE = 10.0
+
+ALLOW_ALL = """\
+# Every machine may use every card, with every command, and nobody is asked.
+[[rule]]
+action = "allow"
+commands = "full"
+"""
 
 
 class Virtcardd:
@@ -59,6 +67,22 @@ class Virtcardd:
         """End it as systemd does; its exit code."""
         return self._end(signal.SIGTERM)
 
+    @property
+    def policy_file(self) -> Path:
+        """Where its user writes rules."""
+        return Path(self.environment["XDG_CONFIG_HOME"], "virtcard/policy.d/50-own.toml")
+
+    def policy(self, rules: str) -> None:
+        """These are the user's rules from now on."""
+        self.policy_file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.policy_file.with_suffix(".part")
+        partial.write_text(rules)
+        partial.rename(self.policy_file)
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run the virtcard command, whatever comes of it."""
         return subprocess.run(
@@ -92,8 +116,10 @@ class Virtcardd:
 
 @contextmanager
 def session_virtcardd(environment: Mapping[str, str], directory: Path, *arguments: str) -> Iterator[Virtcardd]:
-    """A session instance, running; ended afterwards."""
-    daemon = Virtcardd(environment, directory, "--session", *arguments)
+    """A session instance, running; ended afterwards. Its user's policy allows everything."""
+    places = {"XDG_CONFIG_HOME": str(directory / "config"), "XDG_DATA_HOME": str(directory / "data")}
+    daemon = Virtcardd({**places, **environment}, directory, "--session", *arguments)
+    daemon.policy(ALLOW_ALL)
     try:
         daemon.start()
         yield daemon

@@ -18,7 +18,7 @@ from helpers.certutil import NAMES, make_nss_database
 from helpers.domain_vectors import canonical, socket_of
 from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml
 from helpers.libvirtd import Libvirtd, private_libvirtd
-from helpers.services import ServiceLab, refused, service_lab, wish_metadata
+from helpers.services import OWNER, ServiceLab, refused, service_lab, wish_metadata
 from virtcard.domain.host import QemuHost, look
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.model import parse_domain
@@ -121,7 +121,7 @@ def test_qemu_here_has_the_card_that_libcacard_makes(libvirtd: Libvirtd) -> None
 
 
 async def _enable(lab: ServiceLab, name: str, setup: ReaderSetup, *, on_existing: str = "keep") -> Change:
-    return await lab.service.enable(domain_uuid(name), EnableOptions(on_existing=on_existing, setup=setup))
+    return await lab.service.enable(domain_uuid(name), EnableOptions(on_existing=on_existing, setup=setup), OWNER)
 
 
 async def _seen(lab: ServiceLab, *names: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.bus import run_async
 from helpers.domains import XHCI, domain_uuid, domain_xml
-from helpers.services import ServiceLab, refused, service_lab, wish_metadata, wish_xml
+from helpers.services import OWNER, ServiceLab, refused, service_lab, wish_metadata, wish_xml
 from virtcard.domain.budget import RedefineBudget
 from virtcard.domain.state import VirtualReader
 from virtcard.errors import Conflict, InvalidArgument, NoSuchDomain, PreflightFailed, VirtcardError
@@ -73,7 +73,7 @@ def test_dry_run_tells_the_change_and_makes_none() -> None:
         async with service_lab() as lab:
             await _off(lab, domain_xml("off", devices=XHCI))
             before = await lab.xml("off")
-            change = await lab.service.enable(domain_uuid("off"), EnableOptions(dry_run=True))
+            change = await lab.service.enable(domain_uuid("off"), EnableOptions(dry_run=True), OWNER)
             assert change.changed
             assert "+" in change.diff
             assert await lab.xml("off") == before

@@ -16,7 +16,7 @@ from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.pcscd import Pcscd
 from helpers.qemu_peer import QemuPeer
 from helpers.scripted_card import ScriptedCard
-from helpers.virtcardd import BIN, Virtcardd, session_virtcardd
+from helpers.virtcardd import ALLOW_ALL, BIN, Virtcardd, session_virtcardd
 from helpers.vpcd import Slot
 from helpers.waiting import wait_until
 from virtcard.names import socket_name
@@ -179,3 +179,57 @@ def test_it_may_open_as_many_descriptors_as_it_is_allowed(environment: dict[str,
             wait_until(lambda: resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE) == (hard, hard), 10, "it is raised")
         finally:
             daemon.terminate()
+
+
+@pytest.fixture
+def in_use(environment: dict[str, str], home: Path, uri: str) -> Iterator[tuple[Virtcardd, QemuPeer]]:
+    """The domain has the card of a host reader."""
+    with Pcscd() as pcscd, Slot(pcscd.port) as slot:
+        slot.plug(ScriptedCard())
+        environment["PCSCLITE_CSOCK_NAME"] = str(pcscd.path)
+        with session_virtcardd(environment, home, "--connect", uri) as daemon:
+            peer = QemuPeer(home / "virtcard" / socket_name(RUN))
+            wait_until(lambda: any(reader["present"] for reader in daemon.json("readers")), 10, "the card is seen")
+            daemon.virtcard("insert", "run", "reader:*")
+            yield daemon, peer
+            assert "Traceback" not in daemon.log
+        peer.close()
+
+
+DENY = '[[rule]]\naction = "deny"\n'
+
+
+def test_sighup_reads_the_policy_anew_and_a_denial_ejects(in_use: tuple[Virtcardd, QemuPeer]) -> None:
+    daemon, peer = in_use
+    daemon.policy(f'[[rule]]\natr = "*"\ncard = "reader:Virtual PCD*"\naction = "deny"\n{DENY}')
+    daemon.hang_up()
+    peer.wait_empty()
+    done = daemon.run("insert", "run", "reader:*")
+    assert done.returncode == 5
+    assert "virtcard: The policy does not let run have reader:Virtual PCD 00 00." in done.stderr
+    assert f"{daemon.policy_file}:1 says so." in done.stderr
+    daemon.policy(ALLOW_ALL)
+    daemon.hang_up()
+    peer.wait_card()
+
+
+def test_a_bad_policy_is_told_and_the_last_good_one_stays(in_use: tuple[Virtcardd, QemuPeer]) -> None:
+    daemon, peer = in_use
+    daemon.policy(DENY.replace("deny", "no"))
+    daemon.hang_up()
+    wait_until(lambda: daemon.json("status")["policy"] == "degraded", 10, "the status says so")
+    assert daemon.json("status")["policy_error"] == f"{daemon.policy_file}:2: rule.action: 'no' is not known here."
+    assert peer.atr is not None
+    daemon.policy(ALLOW_ALL)
+    wait_until(lambda: daemon.json("status")["policy"] == "ok", 10, "the change is seen without a signal")
+
+
+def test_a_policy_that_is_bad_at_the_start_denies_everything(environment: dict[str, str], home: Path, uri: str) -> None:
+    daemon = Virtcardd(environment | {"XDG_CONFIG_HOME": str(home / "config")}, home, "--session", "--connect", uri)
+    daemon.policy("[[")
+    daemon.start()
+    try:
+        assert daemon.json("status")["policy"] == "broken"
+        assert f"{daemon.policy_file}:1: This is not TOML" in daemon.log
+    finally:
+        assert daemon.stop() == 0

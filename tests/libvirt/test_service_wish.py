@@ -12,6 +12,7 @@ from virtcard.domain.state import VirtualReader
 
 VM = domain_xml("vm", devices=XHCI)
 WISHING = domain_xml("vm", devices=XHCI, metadata=wish_metadata("reader:one"))
+DENY = '[[rule]]\naction = "deny"\n'
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 
 
@@ -81,17 +82,23 @@ def test_running_machines_wish_beats_that_of_the_configuration() -> None:
     run_async(scene())
 
 
-def test_wish_on_the_system_instance_is_told_and_not_followed() -> None:
+def test_wish_is_no_permission() -> None:
     async def scene() -> None:
-        async with service_lab(session=False) as lab:
+        async with service_lab(session=False, policy=DENY) as lab:
             await _running_with_reader(lab, wish_metadata("reader:one"))
             peer = lab.peer("run")
             await lab.empty("run", peer)
-            assert "only a call by root may insert it" in lab.view("run").last_error
-            assert lab.source.opened == []
-            await lab.insert("run", "reader:one")
-            await lab.inserted("run", peer)
-            assert lab.view("run").last_error == ""
+            assert lab.view("run").last_error == "The policy does not let run have reader:one."
+            assert lab.source.card("one").on is False
+
+    run_async(scene())
+
+
+def test_wish_on_the_system_instance_is_followed_when_a_rule_allows_it() -> None:
+    async def scene() -> None:
+        async with service_lab(session=False, policy='[[rule]]\nvm = "run"\naction = "allow"\n') as lab:
+            await _running_with_reader(lab, wish_metadata("reader:one"))
+            await lab.inserted("run", lab.peer("run"))
 
     run_async(scene())
 

@@ -11,10 +11,20 @@ from helpers.guest import Guest
 from helpers.login_session import login_session
 from helpers.system_host import SystemHost
 from helpers.waiting import wait_until
-from virtcard.names import ACTION_EJECT, ACTION_ENABLE, ACTION_INSERT, ACTION_TRACE, BUS_NAME, DOMAIN, domain_path
+from virtcard.names import (
+    ACTION_EJECT,
+    ACTION_ENABLE,
+    ACTION_INSERT,
+    ACTION_TRACE,
+    BUS_NAME,
+    DOMAIN,
+    MANAGER,
+    domain_path,
+)
 
 READER = "reader:Virtual PCD 00 00"
 POLKIT_ACTIVATION = "/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
+POLICY = "/etc/virtcard/policy.d/50-test.toml"
 ADMIN_RULES = "/etc/polkit-1/rules.d/10-admin.rules"
 
 
@@ -115,16 +125,36 @@ def test_everybody_may_check_a_machine(host: SystemHost, vm: str) -> None:
     assert error_for_nobody(host, vm, "Check", "(@a{sv} {},)") == ""
 
 
+@pytest.fixture
+def all_allowed(host: SystemHost) -> Iterator[None]:
+    """The policy has nothing against it."""
+    host.root.check("tee", POLICY, stdin='[[rule]]\naction = "allow"\ncommands = "full"\n')
+    host.root.check("busctl", "call", BUS_NAME, "/org/virtcard1", MANAGER, "Reload", "a{sv}", "0")
+    yield
+    host.root.check("rm", POLICY)
+
+
 def test_a_rule_of_the_administrator_decides_by_machine_and_card(
     host: SystemHost,
     vm: str,
     empty: Guest,
     rule: None,
+    all_allowed: None,
 ) -> None:
     """polkit takes details from the action's owner alone, who is the daemon's user."""
     wait_until(lambda: host.run("insert", vm, READER, user="nobody").returncode == 0, 10, "polkit has read the rule")
     empty.wait_reader_state("present")
     assert host.run("insert", vm, "reader:Virtual PCD 00 01", user="nobody").returncode == 3
+
+
+def test_whom_polkit_lets_is_asked_by_the_policy_and_denied_when_nobody_is_there(
+    host: SystemHost, vm: str, empty: Guest, rule: None
+) -> None:
+    wait_until(lambda: host.run("insert", vm, READER, user="nobody").returncode == 5, 10, "polkit has read the rule")
+    denied = host.run("insert", vm, READER, user="nobody")
+    assert "nobody can be asked" in denied.stderr
+    assert "/usr/lib/virtcard" not in denied.stderr
+    assert empty.readers()[0].state == "empty"
 
 
 def test_whoever_sits_at_the_machine_may_eject_and_needs_an_administrator_for_the_rest(

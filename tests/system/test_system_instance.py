@@ -16,6 +16,7 @@ from helpers.waiting import wait_until
 from virtcard.names import BUS_NAME
 
 READER = "reader:Virtual PCD 00 00"
+RULES = "/etc/virtcard/policy.d/50-test.toml"
 RECORD = "/run/virtcardd/insertions.json"
 CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
 
@@ -96,7 +97,8 @@ def test_a_restart_by_systemd_puts_the_card_in_again(host: SystemHost, inserted:
 def test_the_daemon_writes_its_record_and_nothing_else(host: SystemHost, vm: str, inserted: Guest) -> None:
     ours = host.root.check("find", "/run", "/var", "/etc", "/tmp", "-user", "virtcard", "-type", "f").split()
     assert ours == [RECORD]
-    assert json.loads(host.root.check("cat", RECORD)) == {uuid_of(host, vm): READER}
+    call = {"source": READER, "user": "root", "consent": f"{READER} 3b087669727463617264"}
+    assert json.loads(host.root.check("cat", RECORD)) == {uuid_of(host, vm): call}
     assert host.root.check("stat", "--format=%a", RECORD).strip() == "600"
     assert inserted.readers()[0].state == "present"
 
@@ -166,7 +168,33 @@ def test_a_wish_in_the_metadata_gives_a_reader_but_no_card(host: SystemHost, sma
     wait_until(lambda: host.json("info", small)["bridges"], 10, "the bridge runs")
     shown = host.json("info", small)
     assert (shown["wish"], shown["card"]) == (READER, "")
-    assert shown["last_error"].startswith(f"The metadata asks for {READER}; on the system bus")
+    assert shown["last_error"].endswith("and nobody can be asked.")
+
+
+def test_a_wish_is_followed_when_a_rule_of_the_administrator_allows_it(host: SystemHost, small: str) -> None:
+    wish = f'<vm card="{READER}" tags="test"/>'
+    host.virsh("metadata", small, "--uri", NAMESPACE, "--key", "virtcard", "--config", "--set", wish)
+    wait_until(lambda: host.json("info", small)["enabled"], 10, "the domain has a reader")
+    host.virsh("start", small)
+    wait_until(lambda: host.json("info", small)["last_error"], 10, "the vendor's rule has nobody to ask")
+    host.root.check("tee", RULES, stdin='[[rule]]\nvm = "@test"\ncard = "reader:Virtual PCD*"\naction = "allow"\n')
+    try:
+        wait_until(lambda: host.json("info", small)["card"] == READER, 10, "the change is seen")
+        host.root.check("chmod", "o+w", RULES)
+        wait_until(lambda: host.json("status")["policy"] == "degraded", 10, "the file is not believed")
+        assert host.json("status")["policy_error"] == f"{RULES}: Everybody may write there."
+        assert host.json("info", small)["card"] == READER
+    finally:
+        host.root.check("rm", RULES)
+    wait_until(lambda: host.json("info", small)["card"] == "", 10, "the card is out again")
+    assert host.json("status")["policy"] == "ok"
+
+
+def test_the_policy_may_be_read_anew_by_root_and_by_nobody_else(host: SystemHost) -> None:
+    words = ["busctl", "call", BUS_NAME, "/org/virtcard1", f"{BUS_NAME}.Manager", "Reload", "a{sv}", "0"]
+    host.root.check(*words)
+    refused = host.root.run(*words, user="nobody")
+    assert "You are not authorized to do that (org.virtcard1.policy)." in refused.stderr
 
 
 def test_disable_takes_the_reader_away_again(host: SystemHost, small: str) -> None:

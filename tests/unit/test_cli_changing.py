@@ -17,7 +17,7 @@ DIFF = "--- fedora\n+++ fedora\n@@ -1 +1 @@\n+<smartcard/>\n"
 def test_enable_keeps_an_existing_smart_card_unless_told_otherwise() -> None:
     door = FakeDoor(answers={"Enable": changed()})
     assert run(["enable", "fedora"], door.choice()) == 0
-    assert door.calls == [(domain_path(FEDORA), "Enable", ({"dry-run": False, "on-existing": "keep"},))]
+    assert door.calls == [(domain_path(FEDORA), "Enable", ({"dry-run": False},))]
 
 
 def test_enable_passes_on_existing_on() -> None:
@@ -131,14 +131,6 @@ def test_insert_config_into_a_domain_that_is_off_waits_for_its_start(capsys: Cap
     printed = capsys.readouterr()
     assert printed.out == "Domain 'fedora' is off; its metadata asks for reader:Yubi* now.\n"
     assert printed.err == ""
-
-
-def test_insert_config_says_that_the_system_does_not_follow_metadata(capsys: Capture) -> None:
-    door = FakeDoor(answers={"Insert": [bridge_path(WIN11, 0)]})
-    assert run(["insert", "win11", "reader:Yubi*", "--config"], door.choice()) == 0
-    assert "metadata puts no card in" in capsys.readouterr().err
-    assert run(["insert", "win11", "reader:Yubi*"], door.choice()) == 0
-    assert capsys.readouterr().err == ""
 
 
 def test_insert_into_a_domain_that_is_off_fails_with_the_daemons_sentence(capsys: Capture) -> None:

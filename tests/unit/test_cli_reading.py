@@ -27,6 +27,7 @@ WIN11_SHAPE: dict[str, Any] = {
     "foreign": "",
     "last_error": "",
     "mode": "bridge",
+    "tags": [],
 }
 BRIDGE_SHAPE = {
     "domain": str(WIN11),
@@ -138,6 +139,8 @@ def test_status_json_counts_what_there_is(capsys: Capture) -> None:
         "libvirt": "connected",
         "pcsc": "connected",
         "instance": "system",
+        "policy": "ok",
+        "policy_error": "",
         "domains": 2,
         "enabled": 1,
         "readers": 1,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from virtcard.service.desire import Desire, Facts, desire
 
-RUNNING = Facts(wish="", call=None, wish_allowed=True, running=True, alive=True, live_reader=True)
+RUNNING = Facts(wish="", call=None, running=True, alive=True, live_reader=True)
 
 
 def test_a_domain_that_is_off_has_no_bridge() -> None:
@@ -35,17 +33,9 @@ def test_an_eject_call_beats_the_wish() -> None:
     assert desire(replace(RUNNING, wish="reader:a", call="")).card == ""
 
 
-def test_a_wish_is_followed_where_the_owner_wrote_it() -> None:
+def test_a_wish_is_followed() -> None:
     assert desire(replace(RUNNING, wish="reader:a")) == Desire(bridge=True, card="reader:a")
 
 
-def test_a_wish_is_no_permission_on_the_system_bus() -> None:
-    got = desire(replace(RUNNING, wish="reader:a", wish_allowed=False))
-    assert got.card == ""
-    assert "reader:a" in got.note
-    assert "root" in got.note
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_without_wish_or_call_the_reader_is_empty(allowed: bool) -> None:
-    assert desire(replace(RUNNING, wish_allowed=allowed)) == Desire(bridge=True, card="")
+def test_without_wish_or_call_the_reader_is_empty() -> None:
+    assert desire(RUNNING) == Desire(bridge=True, card="")

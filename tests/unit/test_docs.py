@@ -14,6 +14,7 @@ from virtcard.cli.local.card.shapes import Key, SoftCard
 from virtcard.cli.local.doctor.verb import Report
 from virtcard.cli.records import Entry
 from virtcard.names import WISH_NAMESPACE
+from virtcard.policy.keys import KEYS
 from virtcard.version import VERSION
 
 HOUSE = Path(__file__).parents[2]
@@ -43,6 +44,11 @@ def row(verb: str) -> str:
 @pytest.mark.parametrize("verb", SHAPES)
 def test_the_readme_lists_the_json_keys_of_every_reading_verb(verb: str) -> None:
     assert " ".join(SHAPES[verb].__annotations__) in row(verb)
+
+
+def test_the_readme_lists_every_key_of_a_rule() -> None:
+    table = README.split("## Policy")[1].split("## The command")[0]
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == sorted(KEYS)
 
 
 def test_the_readme_lists_the_keys_of_findings() -> None:

@@ -20,7 +20,7 @@ EVERYTHING: Final = frozenset({"*"})
 
 ROOMS: Final[dict[str, frozenset[str]]] = {
     "daemon": EVERYTHING,
-    "settings": frozenset({"domain.uri"}),  # a part of the daemon: which libvirt, which directories
+    "settings": frozenset({"domain.uri", "policy.folders"}),  # a part of the daemon: which libvirt, which directories
     "notify": frozenset(),
     "journal": frozenset({"service.record"}),  # a part of the daemon: where its records go
     "agent": frozenset({"agent", "bus.client"}),

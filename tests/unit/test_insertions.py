@@ -9,19 +9,19 @@ from uuid import uuid4
 import pytest
 
 from virtcard.errors import Failed
-from virtcard.service.insertions import FILE_NAME, Insertions
+from virtcard.service.insertions import FILE_NAME, Insertion, Insertions
 
 
 def test_an_insert_survives_a_new_start(tmp_path: Path) -> None:
     uuid = uuid4()
-    Insertions(tmp_path).put(uuid, "reader:A*")
-    assert Insertions(tmp_path).get(uuid) == "reader:A*"
+    Insertions(tmp_path).put(uuid, Insertion("reader:A*"))
+    assert Insertions(tmp_path).get(uuid) == Insertion("reader:A*")
 
 
 def test_an_eject_is_remembered_as_such(tmp_path: Path) -> None:
     uuid = uuid4()
-    Insertions(tmp_path).put(uuid, "")
-    assert Insertions(tmp_path).get(uuid) == ""
+    Insertions(tmp_path).put(uuid, Insertion(""))
+    assert Insertions(tmp_path).get(uuid) == Insertion("")
 
 
 def test_a_domain_without_a_call_has_none(tmp_path: Path) -> None:
@@ -31,16 +31,16 @@ def test_a_domain_without_a_call_has_none(tmp_path: Path) -> None:
 def test_dropping_forgets_only_that_domain(tmp_path: Path) -> None:
     one, other = uuid4(), uuid4()
     record = Insertions(tmp_path)
-    record.put(one, "reader:A")
-    record.put(other, "reader:B")
+    record.put(one, Insertion("reader:A"))
+    record.put(other, Insertion("reader:B"))
     record.drop(one)
     record.drop(uuid4())
     again = Insertions(tmp_path)
-    assert (again.get(one), again.get(other)) == (None, "reader:B")
+    assert (again.get(one), again.get(other)) == (None, Insertion("reader:B"))
 
 
 def test_the_file_is_for_us_alone(tmp_path: Path) -> None:
-    Insertions(tmp_path / "new").put(uuid4(), "reader:A")
+    Insertions(tmp_path / "new").put(uuid4(), Insertion("reader:A"))
     assert stat.S_IMODE((tmp_path / "new" / FILE_NAME).stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
@@ -48,7 +48,7 @@ def test_the_file_is_for_us_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"a": 1}', b"\xff\xfe", b'["reader:A"]'])
 def test_a_damaged_file_inserts_nothing(tmp_path: Path, damage: bytes) -> None:
     uuid = uuid4()
-    Insertions(tmp_path).put(uuid, "reader:A")
+    Insertions(tmp_path).put(uuid, Insertion("reader:A"))
     (tmp_path / FILE_NAME).write_bytes(damage)
     assert Insertions(tmp_path).get(uuid) is None
 
@@ -56,22 +56,22 @@ def test_a_damaged_file_inserts_nothing(tmp_path: Path, damage: bytes) -> None:
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     uuid = uuid4()
     record = Insertions(tmp_path)
-    record.put(uuid, "reader:A")
+    record.put(uuid, Insertion("reader:A"))
     (tmp_path / "insertions.part").mkdir()
     with pytest.raises(Failed, match=r"insertions\.part|insertions\.json"):
-        record.put(uuid, "reader:B")
-    assert record.get(uuid) == "reader:A"
-    assert Insertions(tmp_path).get(uuid) == "reader:A"
+        record.put(uuid, Insertion("reader:B"))
+    assert record.get(uuid) == Insertion("reader:A")
+    assert Insertions(tmp_path).get(uuid) == Insertion("reader:A")
 
 
 def test_forgetting_works_without_room_and_leaves_nothing_for_the_next_start(tmp_path: Path) -> None:
     one, other = uuid4(), uuid4()
     record = Insertions(tmp_path)
-    record.put(one, "reader:A")
-    record.put(other, "reader:B")
+    record.put(one, Insertion("reader:A"))
+    record.put(other, Insertion("reader:B"))
     (tmp_path / "insertions.part").mkdir()
     record.drop(one)
-    assert (record.get(one), record.get(other)) == (None, "reader:B")
+    assert (record.get(one), record.get(other)) == (None, Insertion("reader:B"))
     assert Insertions(tmp_path).get(one) is None
     record.forget_all_but(())
     assert record.get(other) is None

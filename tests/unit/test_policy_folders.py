@@ -10,8 +10,9 @@ import pytest
 
 from virtcard.limits import POLICY_FILE_MAX
 from virtcard.policy.folders import SHIPPED, Folders, files, load, read, session_folders, system_folders
+from virtcard.policy.keys import KEYS
 from virtcard.policy.lint import lint
-from virtcard.policy.load import Policy
+from virtcard.policy.load import Document, Policy, parse
 from virtcard.policy.model import Action
 from virtcard.policy.problem import Problem
 
@@ -136,7 +137,7 @@ def test_what_is_no_file_is_refused(folders: Folders) -> None:
 
 
 def test_a_link_to_nowhere_is_told(folders: Folders) -> None:
-    (folders.admin / "50.toml").symlink_to("/nowhere")
+    (folders.admin / "50.toml").symlink_to(folders.admin / "nowhere")
     assert "It cannot be read: No such file or directory." in refused(folders)
 
 
@@ -166,9 +167,17 @@ def test_the_system_has_its_places() -> None:
     assert str(found.grants) == "/var/lib/virtcard/policy.d"
 
 
+def test_the_example_has_every_key_and_no_fault() -> None:
+    text = (SHIPPED / "example.toml").read_text()
+    policy = parse([Document("example.toml", text)])
+    assert policy.problems == ()
+    assert lint(policy.rules) == ()
+    assert all(f"{key} = " in text or f"[rule.{key}]" in text for key in KEYS)
+
+
 @pytest.mark.parametrize(("instance", "actions"), [("system", [Action.ASK]), ("session", [Action.ALLOW, Action.ASK])])
-def test_the_rules_that_we_ship_are_good(instance: str, actions: list[Action]) -> None:
-    nowhere = Path("/nowhere")
+def test_the_rules_that_we_ship_are_good(instance: str, actions: list[Action], tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
     policy = load(Folders(nowhere, nowhere, SHIPPED / instance, frozenset()))
     assert policy.problems == ()
     assert [rule.action for rule in policy.rules] == actions

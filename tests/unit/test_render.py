@@ -182,7 +182,7 @@ def test_a_card_that_libvirt_or_we_would_not_take_is_refused(templates: Path, ca
 
 
 def test_a_wish_of_another_shape_is_refused(templates: Path) -> None:
-    assert "<vm card='...'/>" in broken(templates, "<vm>{{ card }}</vm>", "wish.xml.j2").message
+    assert "<vm card='...' tags='...'/>" in broken(templates, "<vm>{{ card }}</vm>", "wish.xml.j2").message
 
 
 def test_a_memory_that_forgets_is_refused(templates: Path) -> None:

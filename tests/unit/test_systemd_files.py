@@ -194,6 +194,7 @@ def test_everything_is_installed_where_its_owner_looks_for_it(tmp_path: Path) ->
         "share/dbus-1/services/org.virtcard1.service",
         "share/polkit-1/actions/org.virtcard1.policy",
         "share/polkit-1/rules.d/50-virtcard.rules",
+        "lib/virtcard/policy.d/50-virtcard.toml",
         *(f"share/dbus-1/interfaces/{path.name}" for path in dbus.glob("*.xml")),
     }
     assert installed == {Path("usr", path) for path in expected}

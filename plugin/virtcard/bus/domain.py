@@ -1,18 +1,20 @@
 """org.virtcard1.Domain, one object for each libvirt domain."""
 
+import os
 from typing import Any, Final
 
 from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
 from dbus_next.signature import Variant
 
-from virtcard.bus.caller import current_user
+from virtcard.bus.caller import current_user, known_user
 from virtcard.bus.options import config_option, disable_options, enable_options, no_options
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.domain.finding import Finding
+from virtcard.errors import NotAuthorized
 from virtcard.names import DOMAIN, bridge_path
-from virtcard.service.api import Service
+from virtcard.service.api import Caller, Service
 from virtcard.service.views import Change, DomainView
 
 NO_BRIDGE: Final = "/"
@@ -32,7 +34,7 @@ class DomainInterface(Shown[DomainView]):
 
     @method()
     async def Enable(self, options: "a{sv}") -> "a{sv}":
-        return change_values(await self._service.enable(self.view.uuid, enable_options(options)))
+        return change_values(await self._service.enable(self.view.uuid, enable_options(options), calling()))
 
     @method()
     async def Disable(self, options: "a{sv}") -> "a{sv}":
@@ -40,7 +42,7 @@ class DomainInterface(Shown[DomainView]):
 
     @method()
     async def Insert(self, source: "s", options: "a{sv}") -> "o":
-        key = await self._service.insert(self.view.uuid, source, config=config_option(options))
+        key = await self._service.insert(self.view.uuid, source, calling(), config=config_option(options))
         return bridge_path(*key) if key else NO_BRIDGE
 
     @method()
@@ -103,12 +105,24 @@ class DomainInterface(Shown[DomainView]):
         return text(self.view.card)
 
     @dbus_property(access=PropertyAccess.READ)
+    def Tags(self) -> "as":
+        return list(self.view.tags)
+
+    @dbus_property(access=PropertyAccess.READ)
     def Foreign(self) -> "s":
         return text(self.view.foreign)
 
     @dbus_property(access=PropertyAccess.READ)
     def LastError(self) -> "s":
         return text(self.view.last_error)
+
+
+def calling() -> Caller:
+    """Whose call is in work, as the service wants to know it."""
+    user = known_user()
+    if user is None:
+        raise NotAuthorized("Nobody is known to have called.")
+    return Caller(user.name, is_owner=user.uid in {0, os.getuid()})
 
 
 def change_values(change: Change) -> dict[str, Variant]:

@@ -92,7 +92,7 @@ def to_virtcard_error(error: DBusError, path: str = ROOT_PATH) -> VirtcardError:
 
 def _classes() -> dict[str, type[VirtcardError]]:
     kinds: list[type[VirtcardError]] = [*_subclasses(VirtcardError), Failed]
-    return {kind.dbus_name(): kind for kind in kinds}
+    return {kind.dbus_name(): kind for kind in kinds if kind is Failed or "kind" in vars(kind)}
 
 
 def _subclasses(kind: type[VirtcardError]) -> Iterator[type[VirtcardError]]:

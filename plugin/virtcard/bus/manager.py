@@ -7,7 +7,7 @@ from dbus_next.service import dbus_property, method
 
 from virtcard.bus.agents import AgentDoor
 from virtcard.bus.caller import calling_user
-from virtcard.bus.options import create_options, import_options
+from virtcard.bus.options import create_options, import_options, no_options
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.names import MANAGER, domain_path
@@ -46,6 +46,11 @@ class ManagerInterface(Shown[StatusView]):
     async def ImportCard(self, name: "s", options: "a{sv}") -> "s":
         return await self._service.cards.import_card(calling_user(), name, import_options(options))
 
+    @method()
+    async def Reload(self, options: "a{sv}"):  # type: ignore[no-untyped-def]
+        no_options(options)
+        await self._service.reload_policy()
+
     @dbus_property(access=PropertyAccess.READ)
     def Version(self) -> "s":
         return self.view.version
@@ -65,3 +70,11 @@ class ManagerInterface(Shown[StatusView]):
     @dbus_property(access=PropertyAccess.READ)
     def Instance(self) -> "s":
         return self.view.instance
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Policy(self) -> "s":
+        return self.view.policy
+
+    @dbus_property(access=PropertyAccess.READ)
+    def PolicyError(self) -> "s":
+        return text(self.view.policy_error)

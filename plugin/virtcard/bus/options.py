@@ -32,8 +32,8 @@ _TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", **_SETUP, **
 def enable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
     """Options of Enable: `dry-run` b, `on-existing` s, and those of the reader's mode."""
     given = _checked(untrusted_options, "dry-run", "on-existing", *_SETUP)
-    on_existing = given.get("on-existing", EnableOptions().on_existing)
-    if on_existing not in ON_EXISTING:
+    on_existing = given.get("on-existing", "")
+    if "on-existing" in given and on_existing not in ON_EXISTING:
         raise InvalidArgument(
             "The option 'on-existing' has no such value.", hint=f"It takes one of {', '.join(ON_EXISTING)}."
         )

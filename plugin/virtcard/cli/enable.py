@@ -19,14 +19,12 @@ from virtcard.names import DOMAIN
 @click.option(
     "--on-existing",
     type=click.Choice(["keep", "replace", "fail"]),
-    default="keep",
-    show_default=True,
-    help="What to do with a smart card device that is there already.",
+    help="What to do with a smart card device that is there already; else the policy says it, or it is kept.",
 )
 @mode_options
 @virsh_wording
 @click.pass_obj
-def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str, setup: Mapping[str, Any]) -> None:
+def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str | None, setup: Mapping[str, Any]) -> None:
     """Give a domain a virtual reader.
 
     The domain's configuration is changed. A machine that runs gets its reader after it was fully powered off. The mode
@@ -40,7 +38,8 @@ def verb(choice: Choice, vm: str, dry_run: bool, on_existing: str, setup: Mappin
     """
     with choice.open() as client:
         path = client.find_domain(vm)
-        result = alter(client, path, "Enable", {"dry-run": dry_run, "on-existing": on_existing, **setup})
+        said = {"on-existing": on_existing} if on_existing else {}
+        result = alter(client, path, "Enable", {"dry-run": dry_run, **said, **setup})
         kept = client.properties(path, DOMAIN)["Foreign"]
     already = f"Domain '{vm}' has a virtual reader already."
     if kept:

@@ -63,6 +63,7 @@ def _show(found: Info) -> None:
             ("Mode", found["mode"] or "-"),
             ("Other smart card", found["foreign"] or "-"),
             ("Wish", found["wish"] or "-"),
+            *([("Tags", " ".join(found["tags"]))] if found["tags"] else []),
             ("Card", found["card"] or "-"),
             *(pair for bridge in found["bridges"] for pair in _bridge(bridge)),
             *([("Last error", found["last_error"])] if found["last_error"] else []),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say, warn
+from virtcard.cli.screen import say
 from virtcard.limits import CALL_PATIENCE
-from virtcard.names import BRIDGE, DOMAIN, MANAGER, ROOT_PATH
+from virtcard.names import BRIDGE, DOMAIN
 
 NO_BRIDGE = "/"
 """The object path that stands for none: the domain is off, and only its metadata was written."""
@@ -22,16 +22,14 @@ def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     """Put a card in a virtual reader.
 
     The domain must run, unless --config is given. SOURCE is reader:GLOB, the card in a host reader whose name
-    matches, or card:NAME, a software card. Without it, the only card that fits is taken.
+    matches, or card:NAME, a software card. Without it, the only card that fits is taken. The policy must allow it,
+    and may have somebody asked first.
     """
     with choice.open() as client:
         body = (source, {"config": config})
         (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
         card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
-        ignored = config and client.properties(ROOT_PATH, MANAGER)["Instance"] == "system"
     if bridge == NO_BRIDGE:
         say(f"Domain '{vm}' is off; its metadata asks for {card or 'the card'} now.")
     else:
         say(f"{card or source} is in domain '{vm}'.")
-    if ignored:
-        warn("On qemu:///system metadata puts no card in.", "Insert the card again after the domain's next start.")

@@ -27,6 +27,7 @@ class Domain(TypedDict):
     foreign: str
     last_error: str
     mode: str
+    tags: list[str]
 
 
 class Reader(TypedDict):
@@ -77,15 +78,17 @@ class Info(Domain):
 
 
 class Status(TypedDict):
-    """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away"; the counts are of what there is now.
+    """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away", `policy` "ok", "degraded" or "broken".
 
-    `apdus`, `refused` and `pin_failures` are those of the bridges that run."""
+    The counts are of what there is now; `apdus`, `refused` and `pin_failures` are those of the bridges that run."""
 
     version: str
     uri: str
     libvirt: str
     pcsc: str
     instance: str
+    policy: str
+    policy_error: str
     domains: int
     enabled: int
     readers: int
@@ -125,6 +128,7 @@ def domain(values: Properties) -> Domain:
         foreign=values["Foreign"],
         last_error=values["LastError"],
         mode=values["Mode"],
+        tags=list(values["Tags"]),
     )
 
 
@@ -180,6 +184,8 @@ def status(manager: Properties, objects: Objects) -> Status:
         libvirt=manager["Libvirt"],
         pcsc=manager["Pcsc"],
         instance=manager["Instance"],
+        policy=manager["Policy"],
+        policy_error=manager["PolicyError"],
         domains=len(every),
         enabled=sum(each["enabled"] for each in every),
         readers=len(readers(objects)),

@@ -33,6 +33,7 @@ def _show(found: shapes.Status) -> None:
             ("virtcardd", f"{found['version']} ({found['instance']})"),
             ("libvirt", f"{found['libvirt']} ({found['uri']})"),
             ("pcscd", found["pcsc"]),
+            ("Policy", f"{found['policy']}: {found['policy_error']}" if found["policy_error"] else found["policy"]),
             ("Domains", f"{found['domains']}, {found['enabled']} enabled"),
             ("Readers", str(found["readers"])),
             ("Bridges", f"{found['bridges']}, {traffic(found)}"),

@@ -2,7 +2,8 @@
 
     virsh metadata VM --uri https://virtcard.org/xmlns/domain/1 --key virtcard --set "<vm card='reader:Yubico*'/>"
 
-A wish is never a permission: whoever may define the domain can write it, and clones copy it.
+A wish is never a permission: whoever may define the domain can write it, and clones copy it. The same element may carry
+tags='work banking', by which the rules of a policy may name domains.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ from virtcard.names import WISH_NAMESPACE
 SOURCE_MAX: Final = 256
 """Characters of a source: a PC/SC reader name has 127 at most, the rest is patience."""
 
+TAGS_MAX: Final = 32
+"""Tags of a domain: rules look for one of them, and people read them."""
+
 _SOURCE: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?P<rest>.+)", re.ASCII)
 _CARD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HINT: Final = "Write reader:GLOB for the card in a host reader, or card:NAME for a software card."
 _SET: Final = "Set it with virsh metadata VM --uri {uri} --key virtcard --set '<vm card=\"reader:NAME*\"/>'."
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the metadata asks for: a card source. `findings` tell of what was not understood."""
+    """What the metadata asks for: a card source, or "". `findings` tell of what was not understood."""
 
     card: str
+    tags: frozenset[str] = frozenset()
     findings: tuple[Finding, ...] = ()
 
 
@@ -52,31 +58,45 @@ def check_source(untrusted_text: str) -> str:
 
 
 def read_wish(xml: str) -> Wish | None:
-    """The wish in a domain XML, or None without one; InvalidArgument when its source is bad."""
+    """The wish in a domain XML, or None without one; InvalidArgument when its source or a tag is bad."""
     elements = xmlfile.parse(xml).findall(f"./metadata/{{{WISH_NAMESPACE}}}*")
     if not elements:
         return None
     element = elements[0]
-    if etree.QName(element).localname != "vm" or element.get("card") is None:
+    card, tags = element.get("card"), element.get("tags")
+    if etree.QName(element).localname != "vm" or (card is None and tags is None):
         raise InvalidArgument(
             "The domain's virtcard metadata is not <vm card='...'/>.", hint=_SET.format(uri=WISH_NAMESPACE)
         )
-    return Wish(check_source(element.get("card", "")), _unknown(element))
+    return Wish("" if card is None else check_source(card), _tags(tags or ""), _unknown(element))
 
 
-def wish_element(card: str, renderer: Renderer | None = None) -> str:
-    """The XML that virDomainSetMetadata takes, with names.METADATA_KEY and names.WISH_NAMESPACE."""
-    return (renderer or Renderer()).wish(check_source(card))
+def wish_element(card: str, renderer: Renderer | None = None, *, tags: frozenset[str] = frozenset()) -> str:
+    """The XML that virDomainSetMetadata takes, with names.METADATA_KEY and names.WISH_NAMESPACE.
+
+    `card` may be "" when there are tags."""
+    return (renderer or Renderer()).wish(check_source(card) if card else "", " ".join(sorted(tags)))
+
+
+def _tags(untrusted_text: str) -> frozenset[str]:
+    words = untrusted_text.split()
+    bad = next((word for word in words if not _TAG.fullmatch(word)), None)
+    if bad is not None or len(words) > TAGS_MAX:
+        raise InvalidArgument(
+            f"'{(bad or '')[:32]}' is no tag." if bad is not None else f"The domain has more than {TAGS_MAX} tags.",
+            hint="Tags have letters, digits and . _ - only, 64 at most, and spaces between them.",
+        )
+    return frozenset(words)
 
 
 def _unknown(element: etree._Element) -> tuple[Finding, ...]:
-    names = sorted(str(name) for name in element.attrib if name != "card")
+    names = sorted(str(name) for name in element.attrib if name not in ("card", "tags"))
     return tuple(
         Finding(
             Severity.WARNING,
             "wish-attribute",
             f"The attribute '{name[:64]}' of the domain's virtcard metadata means nothing to this version.",
-            "Only card='...' is known.",
+            "Only card='...' and tags='...' are known.",
         )
         for name in names
     )

@@ -69,13 +69,13 @@ class Renderer:
             raise self._broken(name, f"gives a <smartcard> that is not {said} it was told")
         return devices
 
-    def wish(self, card: str) -> str:
+    def wish(self, card: str, tags: str = "") -> str:
         """The element of the wish for `card`, without a namespace: virDomainSetMetadata adds it."""
         name = "wish.xml.j2"
-        text = self._render(name, card=card)
+        text = self._render(name, card=card, tags=tags)
         element = self._fragment(name, text).root.find("vm")
-        if element is None or element.get("card") != card:
-            raise self._broken(name, "gives something else than <vm card='...'/>")
+        if element is None or (element.get("card", ""), element.get("tags", "")) != (card, tags):
+            raise self._broken(name, "gives something else than <vm card='...' tags='...'/>")
         return text
 
     def saved(self, what: Saved) -> str:

@@ -18,11 +18,20 @@ from virtcard.service.views import Change, StatusView
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose call it is. `is_owner`: root, or the user whose own virtcardd this is; such a one may write the policy."""
+
+    name: str
+    is_owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EnableOptions:
-    """How to enable or disable. `on_existing` is "keep", "replace" or "fail"; the rest says where the card lives."""
+    """How to enable or disable. `on_existing` is "keep", "replace" or "fail", and "" leaves it to the policy; the rest
+    says where the card lives."""
 
     dry_run: bool = False
-    on_existing: str = "keep"
+    on_existing: str = ""
     setup: ReaderSetup = BRIDGE
 
 
@@ -93,20 +102,25 @@ class Service(Protocol):
     async def find_domain(self, text: str) -> UUID:
         """The domain with this UUID, name or id (tried in virsh's order: id, UUID, name); NoSuchDomain."""
 
-    async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
+    async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         """Give the domain a virtual reader in its configuration."""
 
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
         """Take the virtual reader away and put back what it replaced."""
 
-    async def insert(self, uuid: UUID, source: str, *, config: bool) -> tuple[UUID, int] | None:
+    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> tuple[UUID, int] | None:
         """Put a card in the reader; "" takes the only card that fits. Returns the bridge's key when it is in.
+
+        PolicyDenied when the policy, or a person whom it asks, says no.
 
         `config` also writes the wish into the domain's metadata, so that every start inserts it; for a domain that is
         off that is all, and there is no bridge to return."""
 
     async def eject(self, uuid: UUID, *, config: bool) -> None:
         """Take the card out; `config` also removes the wish."""
+
+    async def reload_policy(self) -> None:
+        """Read the policy files anew; PolicyBroken when they are bad."""
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         """Preflight: what would keep this domain from starting with a reader."""

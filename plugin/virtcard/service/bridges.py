@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 from virtcard import limits
@@ -15,15 +17,20 @@ from virtcard.bridge.status import BridgeState, BridgeStatus
 from virtcard.card.audit import Ledger
 from virtcard.card.base import Card, InReader
 from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut
+from virtcard.policy.decide import Decision
 from virtcard.service.opening import Opening
+from virtcard.service.permission import Denied, Gate, Wanted
 from virtcard.service.registry import Shelf
 from virtcard.service.threads import start
 from virtcard.service.views import BridgeView
+from virtcard.service.wardrobe import Fitting, Wardrobe
+
+log = logging.getLogger(__name__)
 
 Key = tuple[UUID, int]
 Verify = Callable[[int], None]
-Dress = Callable[[Card, Ledger], Card]
-"""What stands between a bridge and its card: wrappers around the card, one of which counts in the bridge's ledger."""
+OnCard = Callable[[Wanted], None]
+"""Told when the card of a domain turns out to be another one than it was taken for, with what is known now."""
 
 STOP_PATIENCE = limits.EJECT_PATIENCE + limits.ACK_PATIENCE + 1.0
 """Seconds for an orderly end: the ceremony, and a peer that acknowledges nothing."""
@@ -33,19 +40,41 @@ STOP_PATIENCE = limits.EJECT_PATIENCE + limits.ACK_PATIENCE + 1.0
 class _Running:
     bridge: Bridge
     endpoint: Endpoint
-    source: str = ""
-    reader: str = ""
-    """The PC/SC name of the host reader in use, or ""."""
     ledger: Ledger = field(default_factory=Ledger)
+    seated: _Seated | None = None
+
+
+@dataclass(slots=True)
+class _Seated:
+    """The card that was given to a bridge, and why."""
+
+    card: Card
+    """As its source opened it."""
+    wanted: Wanted
+    """With `reader` and `atr` as they are."""
+    decision: Decision
 
 
 class Bridges:
     """Belongs to the event loop's thread; the bridges report from their own threads."""
 
-    def __init__(self, shelf: Shelf[Key, BridgeView], opening: Opening, dress: Dress) -> None:
+    def __init__(
+        self,
+        shelf: Shelf[Key, BridgeView],
+        opening: Opening,
+        wardrobe: Wardrobe,
+        gate: Gate,
+        *,
+        atr_of: Callable[[str], bytes],
+        on_card: OnCard,
+    ) -> None:
+        """`atr_of` tells the ATR of the card in a host reader, b"" when there is none."""
         self._shelf = shelf
         self._opening = opening
-        self._dress = dress
+        self._wardrobe = wardrobe
+        self._gate = gate
+        self._atr_of = atr_of
+        self._on_card = on_card
         self._closed = False
         self._running: dict[Key, _Running] = {}
         self._loop = asyncio.get_running_loop()
@@ -54,14 +83,14 @@ class Bridges:
     def source(self, key: Key) -> str:
         """The source that was given to the bridge, or ""."""
         running = self._running.get(key)
-        return running.source if running else ""
+        return running.seated.wanted.source if running and running.seated else ""
 
     def readers(self) -> dict[str, tuple[UUID, ...]]:
         """Which domains use which host reader, by its PC/SC name."""
         users: dict[str, tuple[UUID, ...]] = {}
         for (uuid, _), running in self._running.items():
-            if running.reader:
-                users[running.reader] = (*users.get(running.reader, ()), uuid)
+            if running.seated and (reader := running.seated.wanted.request.reader):
+                users[reader] = (*users.get(reader, ()), uuid)
         return users
 
     def ledger(self, key: Key) -> Ledger | None:
@@ -86,24 +115,96 @@ class Bridges:
         self._shelf.put(key, BridgeView(*key, "", str(endpoint), BridgeState.CONNECTING, _now()))
         bridge.start()
 
-    async def set_card(self, key: Key, source: str) -> None:
-        """Put the card of `source` in, or with "" take out what is in. Errors leave the reader as it was."""
+    async def set_card(self, key: Key, wanted: Wanted) -> None:
+        """Put the card of a source in, if the policy lets it. Errors leave the reader as it was.
+
+        Denied or ConsentNeeded is an error too, for the card that is in already as well."""
         running = self._running[key]
-        if running.source == source:
+        if running.seated and running.seated.wanted.source == wanted.source:
+            await self._judge_again(key, running, running.seated, wanted)
             return
-        if source:
-            card = await self._opening.open(source)
-            if self._running.get(key) is not running:
-                start(card.power_off)
-                raise _ending()
-            running.reader = card.reader if isinstance(card, InReader) else ""
-            running.bridge.insert(self._dress(card, running.ledger))
-        else:
-            running.reader = ""
+        card = await self._open(key, running, wanted.source)
+        wanted = self._known(wanted, card)
+        try:
+            decision = self._gate.judge(wanted.request, wanted.consents)
+        except Denied:
+            start(card.power_off)
+            raise
+        self._seat(key, running, _Seated(card, wanted, decision))
+
+    def take_out(self, key: Key) -> None:
+        """Take out what is in."""
+        running = self._running[key]
+        if running.seated:
+            running.seated = None
             running.bridge.eject()
-        running.source = source
+            self._show(key, running)
+
+    def judge_all(self) -> None:
+        """The policy changed: cards that it lets no longer in go out at once."""
+        for key, running in self._running.items():
+            if running.seated:
+                try:
+                    self._gate.judge(running.seated.wanted.request, running.seated.wanted.consents)
+                except Denied as denied:
+                    log.warning("domain %s: %s", key[0], denied.message)
+                    self.take_out(key)
+
+    async def _judge_again(self, key: Key, running: _Running, seated: _Seated, wanted: Wanted) -> None:
+        """The card is in; whoever asks, the policy and the card in the reader may have changed."""
+        now = seated.wanted.request
+        wanted = replace(wanted, request=replace(wanted.request, reader=now.reader, atr=now.atr))
+        decision = self._gate.judge(wanted.request, wanted.consents)
+        if not decision.is_like(seated.decision):
+            # A card in a reader is opened anew: a thread may be stuck in the old one. Others may have one opener alone.
+            card = await self._open(key, running, now.card) if now.reader else seated.card
+            self._seat(key, running, _Seated(card, wanted, decision))
+        else:
+            seated.wanted, seated.decision = wanted, decision
+
+    async def _open(self, key: Key, running: _Running, source: str) -> Card:
+        card = await self._opening.open(source)
+        if self._running.get(key) is not running:
+            start(card.power_off)
+            raise _ending()
+        return card
+
+    def _known(self, wanted: Wanted, card: Card) -> Wanted:
+        """With the reader that the source means, and what is in it."""
+        if not isinstance(card, InReader):
+            return wanted
+        return replace(wanted, request=replace(wanted.request, reader=card.reader, atr=self._atr_of(card.reader)))
+
+    def _seat(self, key: Key, running: _Running, seated: _Seated) -> None:
+        admit = partial(self._admit, key, seated)
+        fitting = Fitting(seated.card, key[1], seated.wanted.request, seated.decision, running.ledger, admit)
+        running.seated = seated
+        running.bridge.insert(self._wardrobe.dress(fitting))
+        self._show(key, running)
+
+    def _show(self, key: Key, running: _Running) -> None:
         status = running.bridge.status  # the card before may have left an error, and the peer may have one still
-        self._update(key, source=source, state=status.state, last_error=status.last_error)
+        self._update(key, source=self.source(key), state=status.state, last_error=status.last_error)
+
+    def _admit(self, key: Key, seated: _Seated, atr: bytes) -> None:
+        """In the bridge's thread, with the ATR of the card that was found: does the decision hold for it?"""
+        wanted, decision = seated.wanted, seated.decision
+        if atr == wanted.request.atr:
+            return
+        wanted = wanted.with_atr(atr)
+        self._loop.call_soon_threadsafe(self._found, key, seated, wanted)
+        try:
+            found = self._gate.judge(wanted.request, wanted.consents)
+        except Denied as denied:
+            raise CardError(denied.message, hint=denied.hint) from denied
+        if not found.is_like(decision):
+            raise CardError("The policy treats the card in the reader in another way; it goes in anew.")
+
+    def _found(self, key: Key, seated: _Seated, wanted: Wanted) -> None:
+        running = self._running.get(key)
+        if running and running.seated is seated:
+            seated.wanted = wanted
+            self._on_card(wanted)
 
     def drop(self, key: Key) -> None:
         """End a bridge in order, in the background."""

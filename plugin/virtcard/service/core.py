@@ -17,12 +17,13 @@ from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.service.agents import Agents
-from virtcard.service.api import CardCalls, EnableOptions
+from virtcard.service.api import Caller, CardCalls, EnableOptions
 from virtcard.service.bridges import Key
 from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
 from virtcard.service.naming import named
+from virtcard.service.permission import Wanted
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.record import Recorder
@@ -80,9 +81,9 @@ class VirtcardService:
         """Call `listener` whenever `status()` changes."""
         self._status_listeners.append(listener)
 
-    def set_status(self, *, libvirt: str | None = None, pcsc: str | None = None) -> None:
-        """Take note of how libvirt or pcscd stands now."""
-        status = replace(self._status, libvirt=libvirt or self._status.libvirt, pcsc=pcsc or self._status.pcsc)
+    def set_status(self, **changed: str) -> None:
+        """Take note of how libvirt, pcscd or the policy stands now; the names are those of the view."""
+        status = replace(self._status, **changed)
         if status != self._status:
             self._status = status
             for listener in self._status_listeners:
@@ -103,13 +104,14 @@ class VirtcardService:
             if self.registry.domains.get(uuid) is None:
                 await self._look(uuid, None)
 
-    async def enable(self, uuid: UUID, options: EnableOptions) -> Change:
+    async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         """Give the domain a virtual reader in its configuration."""
-        on_existing = _on_existing(options.on_existing)
+        said = _on_existing(options.on_existing) if options.on_existing else None
         changes = self._reconciler.changes
         async with self._turns.turn(uuid):
             changes.budget.forget(uuid)
             record = await changes.read(uuid)
+            on_existing = said or self._reconciler.on_existing(record, caller.name)
             change = await changes.enable(record, on_existing, setup=options.setup, dry_run=options.dry_run)
             if change.changed and not options.dry_run:
                 await self._reconcile(uuid)
@@ -128,9 +130,9 @@ class VirtcardService:
                 await self._reconcile(uuid)
             return change
 
-    async def insert(self, uuid: UUID, source: str, *, config: bool) -> Key | None:
+    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> Key | None:
         """Put a card in the reader. None when the domain is off and only the wish was written."""
-        return await self._inserter.insert(uuid, source, config=config)
+        return await self._inserter.insert(uuid, source, caller, config=config)
 
     async def eject(self, uuid: UUID, *, config: bool) -> None:
         """Take the card out; it stays out until an insert, or until the domain starts anew with a wish."""
@@ -140,6 +142,29 @@ class VirtcardService:
         """Preflight: what would keep this domain from starting with a reader."""
         return await self._reconciler.changes.check(await self._reconciler.changes.read(uuid))
 
+    async def reload_policy(self) -> None:
+        """Read the policy files anew; PolicyBroken when they are bad."""
+        await self._reconciler.permits.policies.reload()
+
+    def on_policy(self) -> None:
+        """The policy was read anew: what it lets no longer in goes out at once, and every machine is looked at."""
+        permits = self._reconciler.permits
+        self.set_status(policy=permits.policies.state, policy_error=permits.policies.error)
+        permits.consents.forget_refusals()
+        self._reconciler.bridges.judge_all()
+        for view in self.registry.domains.values():
+            if view.live:
+                self._turns.wake(view.uuid)
+
+    def on_card(self, wanted: Wanted) -> None:
+        """The card of a domain is another one than it was taken for."""
+        self._reconciler.note_consents(wanted)
+        self.on_answer(wanted.request.uuid)
+
+    def on_answer(self, uuid: UUID) -> None:
+        """A person has said what is to become of a domain's card."""
+        self._turns.wake(uuid)
+
     def on_event(self, event: HypervisorEvent) -> None:
         """Something happened to a domain."""
         if event.uuid is None or (event.kind is EventKind.METADATA and event.namespace != WISH_NAMESPACE):
@@ -148,7 +173,7 @@ class VirtcardService:
         burst = known and event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
         if _has_ended(event):
-            self._reconciler.insertions.drop(event.uuid)
+            self._reconciler.end_of_run(event.uuid)
 
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""
@@ -188,8 +213,9 @@ class VirtcardService:
             log.exception("domain %s: reconcile failed", uuid)
 
     async def run(self) -> None:
-        """The slow passes and the counters, until cancelled."""
+        """The slow passes, the counters and the watch over the policy, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reconciler.permits.policies.watch())
             tasks.create_task(self._slow_passes())
             tasks.create_task(self._counters())
 
@@ -197,6 +223,7 @@ class VirtcardService:
         """Every card out, in order; nothing is forgotten, so that the next start puts them in again."""
         await self.tracing.close()
         await self._turns.close()
+        await self._reconciler.permits.consents.close()
         await self._reconciler.bridges.close()
 
     async def _slow_passes(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WISH_NOT_ALLOWED = "The metadata asks for {wish}; on the system bus only a call by root may insert it."
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -13,7 +11,6 @@ class Facts:
 
     wish: str
     call: str | None
-    wish_allowed: bool
     running: bool
     """The guest runs: neither off, nor paused, nor the silent end of a migration."""
     alive: bool
@@ -28,17 +25,16 @@ class Desire:
 
     bridge: bool
     card: str | None
-    note: str = ""
 
 
 def desire(facts: Facts) -> Desire:
-    """A call beats the wish; a paused machine keeps what it has, unless it is to be taken out."""
+    """A call beats the wish; a paused machine keeps what it has, unless it is to be taken out.
+
+    Whether the card may be there is not asked here: wish and call both pass through the policy."""
     if not (facts.alive and facts.live_reader):
         return Desire(bridge=False, card="")
     if not facts.running:
         return Desire(bridge=True, card="" if facts.call == "" else None)
     if facts.call is not None:
         return Desire(bridge=True, card=facts.call)
-    if facts.wish and not facts.wish_allowed:
-        return Desire(bridge=True, card="", note=WISH_NOT_ALLOWED.format(wish=facts.wish))
     return Desire(bridge=True, card=facts.wish)

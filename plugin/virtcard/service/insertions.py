@@ -1,8 +1,9 @@
 """Which card a call put in which domain: the one thing a restarted daemon cannot read back from libvirt.
 
-A small JSON file in the runtime directory, gone with the host's next boot: `{"<uuid>": "<source>"}`, where an empty
-source says that the card was ejected although the metadata asks for one. It holds for the running machine: a domain
-that is off is not in it.
+A small JSON file in the runtime directory, gone with the host's next boot:
+`{"<uuid>": {"source": "<source>", "user": "<who called>", "consent": "<what was said yes to>"}}`, where an empty source
+says that the card was ejected although the metadata asks for one. It holds for the running machine: a domain that is
+off is not in it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -23,62 +25,75 @@ log = logging.getLogger(__name__)
 FILE_NAME = "insertions.json"
 
 
+class Insertion(msgspec.Struct, frozen=True):
+    """What a call did: it put `source` in, or took everything out."""
+
+    source: str
+    user: str = ""
+    """Who called."""
+    consent: str = ""
+    """What a person said yes to before it went in, see `permission.consent_to`."""
+
+
+EJECTED: Final = Insertion("")
+
+
 class Insertions:
     """The record, in memory and on disk. What is put in is on disk when the method returns; forgetting never fails."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME
-        self._sources = _read(self._path)
+        self._known = _read(self._path)
 
-    def get(self, uuid: UUID) -> str | None:
-        """The source put in by a call, "" when a call ejected it, None when no call was made."""
-        return self._sources.get(str(uuid))
+    def get(self, uuid: UUID) -> Insertion | None:
+        """What the last call did; None when no call was made."""
+        return self._known.get(str(uuid))
 
     def forget_all_but(self, uuids: Collection[UUID]) -> None:
         """Forget the domains that do not exist any more."""
-        kept = {str(uuid) for uuid in uuids} & self._sources.keys()
-        if len(kept) < len(self._sources):
-            self._forget({key: self._sources[key] for key in kept})
+        kept = {str(uuid) for uuid in uuids} & self._known.keys()
+        if len(kept) < len(self._known):
+            self._forget({key: self._known[key] for key in kept})
 
-    def put_back(self, uuid: UUID, source: str | None) -> None:
+    def put_back(self, uuid: UUID, insertion: Insertion | None) -> None:
         """Make it as `get` said before."""
-        if source is None:
+        if insertion is None:
             self.drop(uuid)
         else:
-            self.put(uuid, source)
+            self.put(uuid, insertion)
 
-    def put(self, uuid: UUID, source: str) -> None:
-        """Remember an insert, or with "" an eject."""
-        self._write({**self._sources, str(uuid): source})
+    def put(self, uuid: UUID, insertion: Insertion) -> None:
+        """Remember an insert, or with EJECTED an eject."""
+        self._write({**self._known, str(uuid): insertion})
 
     def drop(self, uuid: UUID) -> None:
         """Forget a domain."""
-        if str(uuid) in self._sources:
-            self._forget({key: source for key, source in self._sources.items() if key != str(uuid)})
+        if str(uuid) in self._known:
+            self._forget({key: each for key, each in self._known.items() if key != str(uuid)})
 
-    def _forget(self, sources: dict[str, str]) -> None:
+    def _forget(self, known: dict[str, Insertion]) -> None:
         """Rather no record at all than one that puts in, after a restart, what nobody asked for any more."""
-        self._sources = sources
+        self._known = known
         try:
-            self._write(sources)
+            self._write(known)
         except Failed as error:
             log.warning("%s", error.message)
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
-    def _write(self, sources: dict[str, str]) -> None:
+    def _write(self, known: dict[str, Insertion]) -> None:
         partial = self._path.with_suffix(".part")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(sources))
+                file.write(msgspec.json.encode(known))
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self._path)
         except OSError as error:
             raise Failed(f"Cannot write {self._path}: {error.strerror}.", hint=self._mend()) from error
-        self._sources = sources
+        self._known = known
 
     def _mend(self) -> str:
         if self._path.parent.is_dir():
@@ -86,9 +101,9 @@ class Insertions:
         return "Start virtcardd again: 'systemctl restart virtcardd' makes the directory."
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Insertion]:
     """A file that is missing or damaged is an empty record: nothing is inserted that nobody can vouch for."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Insertion])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}

@@ -55,6 +55,10 @@ class Readers:
         for number, view in self._shelf.items():
             self._shelf.put(number, replace(view, domains=users.get(view.name, ())))
 
+    def atr(self, name: str) -> bytes:
+        """The ATR of the card in the reader of that name, or b""."""
+        return next((view.atr for view in self._shelf.values() if view.name == name), b"")
+
     def with_card(self) -> list[ReaderView]:
         """Readers that hold a card."""
         return [view for view in self._shelf.values() if view.present]

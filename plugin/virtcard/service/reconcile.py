@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.domain.existing import OnExisting
-from virtcard.domain.metadata import read_wish
+from virtcard.domain.metadata import Wish, read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
 from virtcard.errors import Conflict, DomainStateError, InvalidArgument, InvalidXml, VirtcardError
+from virtcard.policy.decide import Request
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
 from virtcard.service.desire import Desire, Facts, desire
 from virtcard.service.elsewhere import served_elsewhere
-from virtcard.service.insertions import Insertions
+from virtcard.service.insertions import Insertion, Insertions
+from virtcard.service.permission import ConsentNeeded, Denied, Wanted, consent_to
+from virtcard.service.permits import Permits
 from virtcard.service.registry import Shelf
 from virtcard.service.views import DomainView
 
@@ -45,13 +48,13 @@ class Reconciler:
     changes: Changes
     insertions: Insertions
     verifier: Verifier
-    wish_allowed: bool
+    permits: Permits
     conflicts: set[UUID] = field(default_factory=set)
 
     async def gone(self, uuid: UUID) -> None:
         """The domain does not exist any more."""
         self.bridges.drop((uuid, 0))
-        self.insertions.drop(uuid)
+        self.end_of_run(uuid)
         self.changes.gone(uuid)
         self.conflicts.discard(uuid)
         self.domains.drop(uuid)
@@ -61,41 +64,55 @@ class Reconciler:
         try:
             await self._reconcile(record)
         except InvalidXml as error:
-            self._show(record, "", UNREADABLE, error.message)
+            self._show(record, Wish(""), UNREADABLE, error.message)
 
     async def _reconcile(self, record: DomainRecord) -> None:
         notes: list[str] = []
         wish = _wish(record, notes)
         state = _state(record)
-        if record.persistent and (state.cloned or (wish and not state.in_config and not state.foreign)):
-            record = await self._configure(record, notes)
+        existing = self.on_existing(record, self.permits.wisher)
+        lacks_reader = wish.card and not state.in_config and (existing is not OnExisting.KEEP or not state.foreign)
+        if record.persistent and (state.cloned or lacks_reader):
+            record = await self._configure(record, existing, notes)
             state = _state(record)
         else:
             self.conflicts.discard(record.uuid)
         self.changes.note_paths(record)
         if not record.running:
-            self.insertions.drop(record.uuid)
+            self.end_of_run(record.uuid)
+        call = self.insertions.get(record.uuid)
         wanted = desire(
             Facts(
-                wish=wish,
-                call=self.insertions.get(record.uuid),
-                wish_allowed=self.wish_allowed,
+                wish=wish.card,
+                call=call.source if call else None,
                 running=record.state in GUEST_RUNS,
                 alive=record.running,
                 live_reader=state.bridged,
             )
         )
-        if wanted.note:
-            notes.append(wanted.note)
-        if wish and (elsewhere := served_elsewhere(record)) is not None:
+        if wish.card and (elsewhere := served_elsewhere(record)) is not None:
             notes.append(elsewhere.message)
-        await self._serve(record, wanted, notes)
+        await self._serve(record, wanted, self._request(record, wish.tags), notes)
         self._show(record, wish, state, " ".join(dict.fromkeys(notes)))
 
-    async def _configure(self, record: DomainRecord, notes: list[str]) -> DomainRecord:
+    def on_existing(self, record: DomainRecord, user: str) -> OnExisting:
+        """What the policy says to do with another smart card device."""
+        return self.permits.on_existing(Request(record.uuid, record.name, _wish(record, []).tags, user))
+
+    def _request(self, record: DomainRecord, tags: frozenset[str]) -> Request:
+        """The domain's part of what the policy is asked, and who called for the card that is in it."""
+        call = self.insertions.get(record.uuid)
+        return Request(record.uuid, record.name, tags, call.user if call else self.permits.wisher)
+
+    def end_of_run(self, uuid: UUID) -> None:
+        """What was put in, and said yes to, was for one run of the machine."""
+        self.insertions.drop(uuid)
+        self.permits.consents.forget(uuid)
+
+    async def _configure(self, record: DomainRecord, existing: OnExisting, notes: list[str]) -> DomainRecord:
         """Give a reader to a domain that wishes one, and mend a clone's; the domain as it is then."""
         try:
-            change = await self.changes.enable(record, OnExisting.KEEP)
+            change = await self.changes.enable(record, existing)
         except VirtcardError as error:
             notes.append(error.message)
             if isinstance(error, Conflict):
@@ -104,7 +121,7 @@ class Reconciler:
         self.conflicts.discard(record.uuid)
         return await self.changes.read(record.uuid) if change.changed else record
 
-    async def _serve(self, record: DomainRecord, wanted: Desire, notes: list[str]) -> None:
+    async def _serve(self, record: DomainRecord, wanted: Desire, request: Request, notes: list[str]) -> None:
         key: Key = (record.uuid, 0)
         if not wanted.bridge:
             self.bridges.drop(key)
@@ -113,16 +130,49 @@ class Reconciler:
         self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name))
         if wanted.card is None:
             return
+        if not wanted.card:
+            self.bridges.take_out(key)
+            return
         try:
-            await self.bridges.set_card(key, wanted.card)
+            await self.bridges.set_card(key, self._wanted(replace(request, source=wanted.card)))
+        except Denied as denied:
+            notes.append(self._turn_away(key, denied))
         except VirtcardError as error:
             notes.append(error.message)
+
+    async def put_in(self, record: DomainRecord, source: str) -> None:
+        """Put in what a call asks for; errors leave the reader as it was."""
+        request = self._request(record, _wish(record, []).tags)
+        await self.bridges.set_card((record.uuid, 0), self._wanted(replace(request, source=source)))
+
+    def _wanted(self, request: Request) -> Wanted:
+        """A card with what persons have said yes to, in this run of the machine."""
+        call = self.insertions.get(request.uuid)
+        given = self.permits.consents.given(request.uuid)
+        return Wanted(request, given | {call.consent} if call else given)
+
+    def note_consents(self, wanted: Wanted) -> None:
+        """A yes to whatever is in a reader has become one to the card that was found there."""
+        uuid, consent = wanted.request.uuid, consent_to(wanted.request)
+        call = self.insertions.get(uuid)
+        if consent not in wanted.consents or self._wanted(wanted.request).consents >= {consent}:
+            return
+        if call is None:
+            self.permits.consents.give(uuid, consent)
+        else:
+            self.insertions.put(uuid, Insertion(call.source, call.user, consent))
+
+    def _turn_away(self, key: Key, denied: Denied) -> str:
+        """The card may not be in, or not yet; why, as a sentence."""
+        if self.bridges.source(key) == denied.request.source:
+            self.bridges.take_out(key)
+        return self.permits.consents.want(denied) if isinstance(denied, ConsentNeeded) else denied.message
 
     def _live_path(self, record: DomainRecord) -> str:
         reader = parse_domain(record.live_xml or record.inactive_xml).reader
         return reader.path if reader else self.changes.socket_path(record.uuid)
 
-    def _show(self, record: DomainRecord, wish: str, state: ReaderState, error: str) -> None:
+    def _show(self, record: DomainRecord, wish: Wish, state: ReaderState, error: str) -> None:
         self.domains.put(
             record.uuid,
             DomainView(
@@ -134,11 +184,12 @@ class Reconciler:
                 enabled=state.in_config,
                 live=state.in_live,
                 reader=VirtualReader.CONFLICT if record.uuid in self.conflicts else state.reader,
-                wish=wish,
+                wish=wish.card,
                 card=self.bridges.source((record.uuid, 0)),
                 foreign=state.foreign,
                 last_error=error,
                 mode=state.mode,
+                tags=tuple(sorted(wish.tags)),
             ),
         )
 
@@ -147,8 +198,11 @@ def _state(record: DomainRecord) -> ReaderState:
     return reader_state(record.inactive_xml, record.live_xml, managed_save=record.managed_save)
 
 
-def _wish(record: DomainRecord, notes: list[str]) -> str:
-    """The running machine's wish, or else the configuration's; a bad one is noted and counts as none."""
+def _wish(record: DomainRecord, notes: list[str]) -> Wish:
+    """The running machine's wish, or else the configuration's; a bad one is noted and counts as none.
+
+    Tags are those of the configuration, or else the running machine's."""
+    found: list[Wish] = []
     for xml in (record.live_xml, record.inactive_xml):
         if xml is None:
             continue
@@ -157,9 +211,10 @@ def _wish(record: DomainRecord, notes: list[str]) -> str:
         except InvalidArgument as error:
             notes.append(error.message)
             continue
-        if wish is not None and wish.card:
-            return wish.card
-    return ""
+        if wish is not None:
+            found.append(wish)
+    card = next((wish.card for wish in found if wish.card), "")
+    return Wish(card, next((wish.tags for wish in reversed(found) if wish.tags), frozenset()))
 
 
 def require_insertable(record: DomainRecord) -> None:

@@ -13,6 +13,7 @@ R = TypeVar("R")
 def start(function: Callable[..., R], *args: object) -> Future[R]:
     """Call `function(*args)` on a new thread; `asyncio.wrap_future` waits for it."""
     future: Future[R] = Future()
+    future.set_running_or_notify_cancel()  # whoever waits may give up; the work goes on, and ends like any other
 
     def work() -> None:
         try:

@@ -35,6 +35,8 @@ class DomainView:
     last_error: str = ""
     mode: str = ""
     """The mode of the virtual reader in the configuration, or ""."""
+    tags: tuple[str, ...] = ()
+    """What the metadata calls it, for rules of the policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class StatusView:
     pcsc: str
     instance: str
     """"system" or "session"."""
+    policy: str = "ok"
+    """"ok", "degraded" (the last good policy is in use) or "broken" (nothing is allowed)."""
+    policy_error: str = ""
+    """The first thing that is wrong with the policy files, with file, line and key, or ""."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""The second gate: may this machine use this card? The policy says it, and where the policy says so a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from virtcard.errors import PolicyDenied
+from virtcard.policy.decide import Decision, Request, decide
+from virtcard.policy.model import NO_RULE, Action, AskFor, Rule
+from virtcard.service.api import Caller
+
+Consent = str
+"""What a person said yes to: a card, by `Wanted.consent`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A card that shall be in a virtual reader, and what persons have said yes to so far."""
+
+    request: Request
+    consents: AbstractSet[Consent] = frozenset()
+
+    @property
+    def source(self) -> str:
+        """As it was asked for."""
+        return self.request.source
+
+    def with_atr(self, atr: bytes) -> Wanted:
+        """The same with the card that was found. A yes to a reader whose card nobody had seen is one to this card."""
+        request = replace(self.request, atr=atr)
+        is_first = not self.request.atr and consent_to(self.request) in self.consents
+        return Wanted(request, self.consents | {consent_to(request)} if is_first else self.consents)
+
+
+class Denied(PolicyDenied):
+    """The policy's no. Its message is for everybody; where the rule stands, for those who may write rules."""
+
+    def __init__(self, request: Request, rule: Rule, why: str = "") -> None:
+        super().__init__(
+            why or f"The policy does not let {request.name} have {request.card}.",
+            hint=f"See 'virtcard policy explain {request.name} {request.card!r}'.",
+        )
+        self.request = request
+        self.rule = rule
+
+    def told(self, caller: Caller) -> PolicyDenied:
+        """The same as this caller may know it."""
+        if not caller.is_owner:
+            return self
+        place = "No rule fits, and then the answer is no." if self.rule is NO_RULE else f"{self.rule.place} says so."
+        return PolicyDenied(self.message, hint=f"{place} {self.hint}")
+
+
+class ConsentNeeded(Denied):
+    """The policy says that a person is to be asked first. Whoever can, asks and tries again."""
+
+    def __init__(self, request: Request, rule: Rule) -> None:
+        super().__init__(request, rule, f"{request.name} may have {request.card} when a person at the machine says so.")
+
+    @property
+    def consent(self) -> Consent:
+        """What a yes is a yes to."""
+        return consent_to(self.request)
+
+
+class Ask(Protocol):
+    """Asks a person. Whatever goes wrong on the way is a no."""
+
+    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
+        """ "" for a yes, or else the reason why not, as a sentence.
+
+        `caller` is who called for the card, None for a wish in the metadata. `rule.remember` says for how long a yes
+        holds; whoever asks keeps it. A call that is cancelled takes its question along."""
+
+
+async def nobody_to_ask(request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:  # noqa: ARG001
+    """The way to ask while there is no agent: a call of the daemon's owner is an own act, and anything else a no."""
+    if caller is not None and caller.is_owner:
+        return ""
+    return f"{request.name} may have {request.card} when a person at the machine says so, and nobody can be asked."
+
+
+class Gate:
+    """Decides by the rules that `rules` gives now. May be used from any thread."""
+
+    def __init__(self, rules: Callable[[], Sequence[Rule]]) -> None:
+        self._rules = rules
+
+    def decide(self, request: Request) -> Decision:
+        """What the policy says, and why."""
+        return decide(self._rules(), request)
+
+    def judge(self, request: Request, consents: AbstractSet[Consent]) -> Decision:
+        """The decision by which the card goes in; Denied or ConsentNeeded when it does not."""
+        decision = self.decide(request)
+        if decision.action is Action.DENY:
+            raise Denied(request, decision.rule)
+        if decision.rule.asks_for(AskFor.INSERT) and consent_to(request) not in consents:
+            raise ConsentNeeded(request, decision.rule)
+        return decision
+
+
+def consent_to(request: Request) -> Consent:
+    """The name of a software card, or the reader with the very card in it: another one in its place is another."""
+    return f"{request.card} {request.atr.hex()}" if request.reader else request.card

@@ -1,0 +1,23 @@
+"""What the policy and persons permit, as a pass over a domain needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from virtcard.domain.existing import OnExisting
+from virtcard.policy.decide import Request, on_existing
+from virtcard.service.consents import Consents
+from virtcard.service.policy import Policies
+
+
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """`wisher` is the user whose wishes stand in the metadata: in a session the user, on the system bus anybody, ""."""
+
+    policies: Policies
+    consents: Consents
+    wisher: str
+
+    def on_existing(self, request: Request) -> OnExisting:
+        """What enable does with another smart card device when nobody says it."""
+        return OnExisting(on_existing(self.policies.rules, request).value)
