@@ -26,6 +26,7 @@ VERBS = {
     "trace": "virtcard.cli.trace",
     "doctor": "virtcard.cli.local.doctor.verb",
     "card": "virtcard.cli.local.card.group",
+    "policy": "virtcard.cli.local.policy.group",
     "connect": "virtcard.cli.local.connect",
     "inject-xml": "virtcard.cli.local.inject",
 }

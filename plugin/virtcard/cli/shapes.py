@@ -223,6 +223,11 @@ def readers(objects: Objects) -> list[Reader]:
     return sorted((reader(path, values) for path, values in _with(objects, READER)), key=lambda each: each["number"])
 
 
+def soft_card_names(objects: Objects) -> list[str]:
+    """The names of all software cards."""
+    return sorted(values["Name"] for _, values in _with(objects, CARD))
+
+
 def bridges(objects: Objects) -> list[Bridge]:
     """All bridges."""
     return sorted((bridge(values) for _, values in _with(objects, BRIDGE)), key=lambda b: (b["domain"], b["slot"]))
