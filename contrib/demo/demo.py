@@ -59,6 +59,14 @@ class Show:
         sys.stdout.flush()
 
 
+POLICY = f"""\
+# The demo's machine may have every card without a question, and use it: read, log in, sign, but change nothing.
+[[rule]]
+vm = "{VM}"
+action = "allow"
+"""
+
+
 def main() -> int:
     """Run the demo; an exception of a step ends it with everything cleaned up."""
     stay_on_loopback()
@@ -69,7 +77,9 @@ def main() -> int:
         host.slots[0].plug(ScriptedCard())
         typed(show, daemon, "status")
         typed(show, daemon, "readers")
-        show.typed(f"host$ cat {daemon.policy_file}", daemon.policy_file.read_text())
+        daemon.policy(POLICY)
+        typed(show, daemon, "policy", "reload")
+        show.typed(f"host$ cat {daemon.policy_file}", POLICY)
         with machine(show, host.libvirtd, daemon) as guest:
             use_the_card(show, daemon, guest)
             on_host(show, daemon, "opensc-tool", "--reader", "0", "--atr")

@@ -19,10 +19,11 @@ START_PATIENCE = 15.0
 STOP_PATIENCE = 10.0
 
 ALLOW_ALL = """\
-# Every machine may use every card, with every command, and nobody is asked.
+# Every machine may use every card, with every command, to the last try of its PIN, and nobody is asked.
 [[rule]]
 action = "allow"
 commands = "full"
+pin-reserve = 0
 """
 
 

@@ -16,7 +16,7 @@ from virtcard.bridge.runner import Bridge
 from virtcard.bridge.status import BridgeState, BridgeStatus
 from virtcard.card.audit import Ledger
 from virtcard.card.base import Card, InReader
-from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut
+from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut, VirtcardError
 from virtcard.policy.decide import Decision
 from virtcard.service.opening import Opening
 from virtcard.service.permission import Denied, Gate, Wanted
@@ -126,11 +126,10 @@ class Bridges:
         card = await self._open(key, running, wanted.source)
         wanted = self._known(wanted, card)
         try:
-            decision = self._gate.judge(wanted.request, wanted.consents)
-        except Denied:
+            self._seat(key, running, _Seated(card, wanted, self._gate.judge(wanted.request, wanted.consents)))
+        except VirtcardError:
             start(card.power_off)
             raise
-        self._seat(key, running, _Seated(card, wanted, decision))
 
     def take_out(self, key: Key) -> None:
         """Take out what is in."""
@@ -178,8 +177,9 @@ class Bridges:
     def _seat(self, key: Key, running: _Running, seated: _Seated) -> None:
         admit = partial(self._admit, key, seated)
         fitting = Fitting(seated.card, key[1], seated.wanted.request, seated.decision, running.ledger, admit)
+        card = self._wardrobe.dress(fitting)
         running.seated = seated
-        running.bridge.insert(self._wardrobe.dress(fitting))
+        running.bridge.insert(card)
         self._show(key, running)
 
     def _show(self, key: Key, running: _Running) -> None:

@@ -1,18 +1,32 @@
 """What stands between a bridge and its card. Each wrapper is a Card around a Card; here is the order of all of them.
 
-bridge -> Admission -> Audit -> Selection -> card
+bridge -> Admission -> Guard -> Audit -> Selection -> card
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from virtcard.card.admission import Admission
 from virtcard.card.audit import Audit, Ledger
 from virtcard.card.base import Card
+from virtcard.card.guard.guard import Guard
+from virtcard.card.guard.ledger import PinLedgers
+from virtcard.card.guard.operations import Operation
+from virtcard.card.guard.pins import PinGuard
+from virtcard.card.guard.profile import Profile, compile_profile
 from virtcard.card.selection import Selection
 from virtcard.policy.decide import Decision, Request
+from virtcard.policy.model import AskFor, Commands, Rule
+
+PROFILES_KEPT = 64
+"""Compiled command tables; a policy has a few."""
+
+OPERATIONS = {AskFor.PIN: Operation.PIN, AskFor.SIGN: Operation.SIGN, AskFor.DECRYPT: Operation.DECRYPT}
+"""What a person may be asked for while the card is in, in the guard's words."""
+_ASKED = {operation: word for word, operation in OPERATIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +43,51 @@ class Fitting:
     request: Request
     decision: Decision
     ledger: Ledger
-    """Of the bridge: it goes on counting from card to card."""
+    """Of the bridge: it goes on counting from card to card, and hears what the guard stops."""
     admit: Callable[[bytes], None]
     """Given the ATR of the card that was found, raises CardError when the decision does not hold for it."""
 
 
+AskInCommand = Callable[[Fitting, AskFor], bool]
+"""Asks a person, in the bridge's thread and in the middle of a command: yes or no."""
+
+
+def nobody_to_ask(_fitting: Fitting, _operation: AskFor) -> bool:
+    """While nobody can be asked, the answer is no."""
+    return False
+
+
 class Wardrobe:
-    """One for the daemon: what cards share across bridges has its place here."""
+    """One for the daemon: what cards share across bridges has its place here, as the counters of PIN tries."""
+
+    def __init__(self, ask: AskInCommand = nobody_to_ask) -> None:
+        self._ask = ask
+        self._pins = PinLedgers()
 
     def dress(self, fitting: Fitting) -> Card:
-        """The card as the bridge gets it. The ledger counts what the guest asks, and not what Selection replays."""
+        """The card as the bridge gets it. InvalidArgument when the rule's table of commands cannot be meant.
+
+        The ledger counts what the guest asks, and not what Selection replays."""
         card: Card = Selection(fitting.card)
         card = Audit(card, fitting.ledger)
-        return Admission(card, fitting.admit)
+        return Admission(self._guarded(card, fitting), fitting.admit)
+
+    def _guarded(self, card: Card, fitting: Fitting) -> Guard:
+        rule = fitting.decision.rule
+        return Guard(
+            card,
+            _profile(rule.commands),
+            pins=PinGuard(self._pins, fitting.request.card, rule.pin_reserve),
+            consent=lambda operation: self._ask(fitting, _ASKED[operation]),
+            ask_for=_asked_for(rule),
+            observer=fitting.ledger,
+        )
+
+
+@lru_cache(PROFILES_KEPT)
+def _profile(commands: Commands) -> Profile:
+    return compile_profile(commands.base, commands.applications)
+
+
+def _asked_for(rule: Rule) -> frozenset[Operation]:
+    return frozenset(operation for word, operation in OPERATIONS.items() if rule.asks_for(word))
