@@ -1,8 +1,9 @@
 # Every target says what it does and ends in a sentence. `make` alone lists them.
 MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
+SECONDS = 300
 
-.PHONY: help deps demo test lint soak bench clean
+.PHONY: help deps demo test lint soak bench fuzz clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
@@ -11,6 +12,7 @@ help:
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
+	@echo "make fuzz    feed parsers, session, cards and guard with what a fuzzer finds, for five minutes (SECONDS=300)"
 	@echo "make clean   remove what was built; Debian packages stay"
 
 deps:
@@ -41,6 +43,10 @@ soak: deps
 bench: deps
 	@.venv/bin/python tests/bench
 	@echo "bench: done; no figure misses its target"
+
+fuzz: deps
+	@echo "fuzz: $(SECONDS) seconds over all targets"
+	@.venv/bin/python tests/fuzz --seconds $(SECONDS)
 
 clean:
 	@echo "clean: removing .venv, .cache and what tools left behind"
