@@ -12,7 +12,7 @@ help:
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
-	@echo "make fuzz    feed parsers, session, cards and guard with what a fuzzer finds, for five minutes (SECONDS=300)"
+	@echo "make fuzz    look for input that breaks parsers, session, cards, guard or planner (SECONDS=300)"
 	@echo "make clean   remove what was built; Debian packages stay"
 
 deps:
