@@ -165,6 +165,12 @@ class CardWasReset(CardError):
     kind = "CardWasReset"
 
 
+class CardChanged(CardWasReset):
+    """What the guest knows of the card is not true any more: it must be taken out and put in again."""
+
+    kind = "CardChanged"
+
+
 class PeerError(VirtcardError):
     """The VSCard peer broke the protocol."""
 

@@ -68,6 +68,27 @@ ACK_PATIENCE: Final = 5.0
 TRANSMIT_PATIENCE: Final = 20.0
 """Seconds that a card may take for a command: below GUEST_PATIENCE, so that the guest hears it from us."""
 
+LEASE_IDLE: Final = 2.0
+"""Seconds without a command after which a shared card is given up when nobody is logged in."""
+
+LEASE_IDLE_LOGGED_IN: Final = 15.0
+"""The same with a verified PIN: giving it up costs the person the PIN again. Also for a guest that left a chain or an
+answer unfinished, which takes milliseconds when all is well."""
+
+LEASE_LAST_CALL: Final = 50.0
+"""Seconds after which a lease ends with the exchange that is under way, however busy the guest is."""
+
+LEASE_MAX: Final = 60.0
+"""Seconds of the longest lease. A host program waits so long at most, the pause and one command: a chain that a hostile
+guest never ends is cut."""
+
+LEASE_PAUSE: Final = 0.25
+"""Seconds in which none of ours takes a card that was given up: programs that wait for a transaction ask pcscd every
+100 ms (PCSCLITE_LOCK_POLL_RATE), and those that only connect are looked after as often."""
+
+LEASE_PATIENCE: Final = 15.0
+"""Seconds to wait for a lease: the rest of TRANSMIT_PATIENCE is for the reset, the selection and the command."""
+
 CONNECT_PATIENCE: Final = 10.0
 """Seconds for one attempt to connect over TCP; the kernel would try for two minutes."""
 

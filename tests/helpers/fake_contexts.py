@@ -27,7 +27,7 @@ class BrokenContexts(ReaderContexts):
         """One less."""
         self.users -= 1
 
-    def connect(self, reader: str) -> Handle:
+    def connect(self, reader: str, *, exclusive: bool = False) -> Handle:
         """This object plays the handle too."""
         return cast(Handle, self)
 

@@ -65,6 +65,30 @@ class InReader(Protocol):
     """The PC/SC name of the reader."""
 
 
+class SharedCard(Card, InReader, Protocol):
+    """A card that others use too. One who has begun has it alone, until the end."""
+
+    def power_on(self, *, exclusive: bool = False) -> bytes:
+        """As `Card.power_on`. `exclusive`: nobody else gets it until `power_off`; CardError when somebody uses it."""
+
+    def begin(self) -> None:
+        """Have the card alone; blocks while somebody else does. CardWasReset: it was reset meanwhile, so try again."""
+
+    def end(self, *, reset: bool) -> None:
+        """Let others have it; with `reset`, so that no PIN stays verified for them."""
+
+    def leave(self) -> None:
+        """Let go of the card as it is, without a reset. Never raises, and waits for nobody."""
+
+
+@runtime_checkable
+class Logout(Protocol):
+    """A card whose login can be ended from any thread."""
+
+    def logout(self) -> None:
+        """End every login now, or before anybody can use it. Never blocks."""
+
+
 @runtime_checkable
 class Source(Protocol):
     """What a user names `scheme:rest`: it opens the card that a bridge then owns."""

@@ -24,6 +24,7 @@ _UNSIGNED: Final = 0xFFFFFFFF
 
 _PROTOCOLS: Final = 1 | 2  # SCARD_PROTOCOL_T0 | SCARD_PROTOCOL_T1
 _SCOPE_USER: Final = 0
+_SHARE_EXCLUSIVE: Final = 1
 _SHARE_SHARED: Final = 2
 
 
@@ -127,10 +128,14 @@ class Context:
         """End a `wait` of another thread. Lost when there is none, and harmless on a released context."""
         scard.SCardCancel(self._context)
 
-    def connect(self, reader: str) -> Handle:
-        """Share the card in `reader`. Blocks while another program holds a transaction."""
-        handle, protocol = _call(scard.SCardConnect, self._context, reader, _SHARE_SHARED, _PROTOCOLS)
-        return Handle(handle, protocol)
+    def connect(self, reader: str, *, exclusive: bool = False) -> Handle:
+        """Share the card in `reader`, or have it alone. Blocks while another program holds a transaction.
+
+        Only here is it an error that others share the card: SCardReconnect would wait for their end.
+        """
+        share = _SHARE_EXCLUSIVE if exclusive else _SHARE_SHARED
+        handle, protocol = _call(scard.SCardConnect, self._context, reader, share, _PROTOCOLS)
+        return Handle(handle, protocol, share)
 
     def release(self) -> None:
         """Give the context back; pcscd may be gone already."""
@@ -138,12 +143,13 @@ class Context:
 
 
 class Handle:
-    """A shared connection to one card."""
+    """A connection to one card."""
 
-    def __init__(self, handle: int, protocol: int) -> None:
+    def __init__(self, handle: int, protocol: int, share: int) -> None:
         self._handle = handle
         self._protocol = protocol
         """SCARD_PROTOCOL_T0 and SCARD_PROTOCOL_T1, which are SCARD_PCI_T0 and SCARD_PCI_T1 too."""
+        self._share = share
 
     @property
     def transmission(self) -> Transmission:
@@ -164,7 +170,7 @@ class Handle:
 
     def reconnect(self, disposition: Disposition) -> None:
         """Take the card again, after a reset by us (RESET) or by somebody else (LEAVE)."""
-        arguments = (self._handle, _SHARE_SHARED, _PROTOCOLS, int(disposition))
+        arguments = (self._handle, self._share, _PROTOCOLS, int(disposition))
         self._protocol = _call(scard.SCardReconnect, *arguments)[0]
 
     def begin(self) -> None:

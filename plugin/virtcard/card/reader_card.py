@@ -35,6 +35,7 @@ class ReaderCard:
         self._context: Context | None = None
         self._handle: Handle | None = None
         self._transmission = Transmission.T0
+        self._exclusive = False
         self._heard: _Events | None = None
 
     def __repr__(self) -> str:
@@ -45,8 +46,14 @@ class ReaderCard:
         """The protocol in use since the last `power_on`."""
         return self._transmission
 
-    def power_on(self) -> bytes:
-        """Take the card, reset it and return its ATR; blocks while a host program holds a transaction."""
+    def power_on(self, *, exclusive: bool = False) -> bytes:
+        """Take the card, reset it and return its ATR; blocks while a host program holds a transaction.
+
+        `exclusive`: host programs get SCARD_E_SHARING_VIOLATION until `power_off`; CardError when one is connected.
+        """
+        if exclusive is not self._exclusive:
+            self._let_go(Disposition.LEAVE)
+            self._exclusive = exclusive
         try:
             return self._start()
         except PcscError as failure:
@@ -75,13 +82,17 @@ class ReaderCard:
 
     def reset(self) -> bytes:
         """Reset the card and return its ATR."""
-        return self.power_on()
+        return self.power_on(exclusive=self._exclusive)
 
     def power_off(self) -> None:
         """Reset the card and let go of it; waits for the end of a host program's transaction, as pcscd does."""
         # RESET, not LEAVE: a PIN that a guest verified must not serve a host program. Not UNPOWER either: those who
         # share the card would find it dead instead of reset.
         self._let_go(Disposition.RESET)
+
+    def leave(self) -> None:
+        """Let go of the card as it is."""
+        self._let_go(Disposition.LEAVE)
 
     def listen(self, listener: CardListener | None) -> None:
         """Report insertions and removals as the watcher sees them.
@@ -115,7 +126,7 @@ class ReaderCard:
     def _start(self) -> bytes:
         if self._handle is None:
             self._context = self._contexts.acquire(self.reader)
-            self._handle = self._context.connect(self.reader)
+            self._handle = self._context.connect(self.reader, exclusive=self._exclusive)
         # On purpose also after a fresh connect: whoever used the card before us may have left a PIN verified.
         self._handle.reconnect(Disposition.RESET)
         self._transmission = self._handle.transmission
@@ -140,6 +151,12 @@ class ReaderCard:
             return _absent(self.reader)
         if code in (Result.RESET_CARD, Result.UNPOWERED_CARD):
             return self._was_reset(code)
+        if code == Result.SHARING_VIOLATION and self._exclusive:
+            self._let_go(Disposition.LEAVE)
+            return CardError(
+                f'Another program uses the card in "{self.reader}", so nobody can have it alone.',
+                hint="End that program, or share the card.",
+            )
         return _broken(self.reader, code)
 
     def _was_reset(self, code: int) -> CardError:

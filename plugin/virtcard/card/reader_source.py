@@ -1,4 +1,4 @@
-"""`reader:GLOB`: the card in the host reader whose PC/SC name matches."""
+"""`reader:GLOB`: the card in the host reader whose PC/SC name matches, shared by leases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from virtcard.card.base import Surroundings
+from virtcard.card.lease.leased import Leased
+from virtcard.card.lease.office import LeaseOffices
+from virtcard.card.lease.rules import STANDARD, LeaseTimes
 from virtcard.card.reader import SERVICE_GONE, Context, PcscError, ReaderInfo
 from virtcard.card.reader_card import ReaderCard
 from virtcard.card.reader_contexts import ReaderContexts
@@ -14,20 +17,30 @@ from virtcard.errors import Disconnected, NoSuchReader
 
 
 class ReaderSource:
-    """The `reader` scheme. One for each process: its cards share the contexts and the watcher."""
+    """The `reader` scheme. One for each process: its cards share the contexts, the watcher and the lease offices."""
 
-    def __init__(self, watcher: ReaderWatcher, contexts: ReaderContexts | None = None) -> None:
+    def __init__(
+        self, watcher: ReaderWatcher, contexts: ReaderContexts | None = None, times: LeaseTimes = STANDARD
+    ) -> None:
         self._watcher = watcher
         self._contexts = contexts or ReaderContexts()
+        self._offices = LeaseOffices(times)
 
     @classmethod
     def registered(cls, surroundings: Surroundings) -> ReaderSource:
         """As pyproject.toml registers it."""
         return cls(surroundings.watcher())
 
-    def open(self, rest: str) -> ReaderCard:
-        """The card in the one reader that matches the glob `rest`; Disconnected while pcscd is away."""
-        return ReaderCard(choose(present_readers(), rest).name, self._contexts, self._watcher)
+    def open(self, rest: str) -> Leased:
+        """The card in the one reader that matches the glob `rest`.
+
+        Disconnected while pcscd is away, Busy when another machine has the card for itself.
+        """
+        card = ReaderCard(choose(present_readers(), rest).name, self._contexts, self._watcher)
+        office = self._offices.of(card.reader)
+        leased = Leased(card, office)
+        office.check(leased, exclusive=False)
+        return leased
 
 
 def present_readers() -> tuple[ReaderInfo, ...]:

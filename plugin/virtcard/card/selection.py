@@ -1,4 +1,4 @@
-"""After a reset by somebody else: the application that the guest selected is selected again, unseen by the guest.
+"""After a reset, by somebody else or between two leases: what the guest had selected is selected again, unseen by it.
 
 The login state is gone, and that must show: PIN-protected commands answer 6982, which guests' software handles by
 asking for the PIN again. A card without its selection would answer 6D00 or 6A82 instead, which nobody handles.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from virtcard.card.base import Card, CardListener, Transmission
-from virtcard.errors import CardWasReset
+from virtcard.errors import CardChanged, CardWasReset
 from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, Sw, channel, is_chained, is_proprietary, is_secured
 
 PATH_MAX: Final = 16
@@ -71,10 +71,13 @@ class Selection:
     def transmit(self, command: bytes) -> bytes:
         """Send a command. When the card was reset: the selection first, and then the command, which it never saw.
 
-        CardWasReset when the selection cannot be brought back. A command that continues something lost answers 6985.
+        CardWasReset when the selection cannot be brought back, or that would not do. A command that continues
+        something lost answers 6985.
         """
         try:
             response = self._card.transmit(command)
+        except CardChanged:
+            raise
         except CardWasReset:
             response = self._again(command)
         self._note(command, response)
