@@ -9,6 +9,7 @@ from uuid import UUID
 
 from lxml import etree
 
+from fuzz.choices import Choices
 from helpers.domain_vectors import SOCKET_DIR
 from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.plan import Plan, inject, plan_disable, plan_enable
@@ -25,9 +26,24 @@ def renderer() -> Renderer:
     return Renderer(None)
 
 
+OURS: Final = (
+    f"<smartcard mode='passthrough' type='unix'><source mode='bind' path='{SOCKET_DIR}/{ONE}.sock'/></smartcard>"
+)
+PIECES: Final = (
+    *("", " ", "\n", "\n  ", "\r\n    ", "\t", "<!-- c -->", "<?p i?>", "<![CDATA[</devices>]]>", "&lt;", "text"),
+    *("<q:z/>", "<f:x xmlns:f='urn:f' f:a='&gt;'><f:y/></f:x>", "<input type='tablet'/>", "<a xmlns='urn:a'>t</a >"),
+    *("<smartcard mode='passthrough' type='spicevmc'/>", "<smartcard mode='host'></smartcard >", OURS),
+    '<smartcard mode="passthrough"\n type="tcp">\n\n<source host="::1"/>\n <!-- c --> </smartcard>',
+    "<smartcard mode='host'><q:z/></smartcard>",
+    *("<controller type='ccid' index='0'/>", '<controller index="2" type="ccid"></controller>'),
+    "<controller type='ccid'>\n<address type='usb' bus='0' port='1'/>\n</controller>",
+    *("<metadata/>", "<metadata>\n</metadata>", "<metadata><x:a xmlns:x='urn:x'/></metadata>", "<devices />"),
+)
+
+
 def check(data: bytes) -> None:
-    """`data` as the XML of a domain."""
-    xml = data.decode(errors="surrogateescape")
+    """`data` as the XML of a domain; behind a byte 0, as a choice of pieces of one."""
+    xml = _of_pieces(Choices(data[1:])) if data[:1] == b"\0" else data.decode(errors="surrogateescape")
     _check_inject(xml)
     try:
         model = parse_domain(xml)
@@ -38,6 +54,14 @@ def check(data: bytes) -> None:
         plan = _enabled(xml, model, on_existing)
         if plan is not None and plan.changed:
             _check_enabled(xml, model, plan)
+
+
+def _of_pieces(choices: Choices) -> str:
+    """Before the devices, in them, and behind them."""
+    parts = [[choices.one_of(PIECES) for _ in range(choices.number() % 8)] for _ in range(3)]
+    before, inside, behind = ("".join(part) for part in parts)
+    devices = choices.one_of(["<devices>{}</devices>", "<devices >{}</devices\n>", "<!--{}-->", "{}"]).format(inside)
+    return f"<domain xmlns:q='urn:q' type='kvm'><uuid>{ONE}</uuid>{before}{devices}{behind}</domain>"
 
 
 def _enabled(xml: str, model: DomainModel, on_existing: str) -> Plan | None:
