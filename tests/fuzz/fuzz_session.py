@@ -32,6 +32,7 @@ class Drive:
         self.unanswered = 0
         self.timers: set[Timer] = set()
         self.tickets: list[int] = []
+        self.at_the_card: int | None = None
         self.apply(self.session.start)
 
     def apply(self, call: Callable[[], list[Effect]], asked: int = 0) -> None:
@@ -55,6 +56,8 @@ class Drive:
         if before is SessionState.GREETING and self.session.state is SessionState.SETTLING:
             self.unanswered += 1  # what a dead client left unanswered is answered, too
         assert self.session.state in OVER or 0 <= self.unanswered <= self._unanswered_max()
+        if self.session.state is SessionState.INSERTED:
+            assert (self.unanswered > 0) is (self.at_the_card is not None), "the guest waits for nobody"
 
     def _unanswered_max(self) -> int:
         """Only a card that is in may keep the guest waiting."""
@@ -74,11 +77,14 @@ class Drive:
                 assert ticket not in self.tickets
                 assert len(command) <= limits.VSCARD_PAYLOAD_MAX
                 self.tickets.append(ticket)
+                self.at_the_card = ticket
             case StartTimer(timer, seconds):
                 assert seconds > 0
                 self.timers.add(timer)
             case StopTimer(timer):
                 self.timers.discard(timer)
+                if timer is Timer.TRANSMIT:
+                    self.at_the_card = None
             case Hung(ticket):
                 assert ticket == self.tickets[-1]
             case _:
@@ -136,8 +142,12 @@ class Drive:
         self.apply(lambda: self.session.fail(ticket))
 
     def _ticket(self) -> int:
+        """One that the card is done with now, or was before."""
         back = self.choices.number()
-        return self.tickets[-1 - back] if back < len(self.tickets) else back
+        ticket = self.tickets[-1 - back] if back < len(self.tickets) else back
+        if ticket == self.at_the_card:
+            self.at_the_card = None
+        return ticket
 
 
 _DEEDS: Final[tuple[Callable[[Drive], None], ...]] = (
