@@ -20,6 +20,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from helpers import nss
 from helpers.guest import Guest
+from helpers.guest_cards import nss_listing
 from helpers.machines import qemu_guest
 from helpers.network import free_port
 from virtcard.card.soft.nss import NICKNAMES
@@ -118,11 +119,7 @@ def objects(text: str) -> list[str]:
 
 
 def test_nss_in_the_guest_lists_the_certificates(machine: Machine, client: subprocess.Popen[str]) -> None:
-    guest = machine.guest
-    guest.run("rm -rf /root/nss && mkdir /root/nss && certutil -N -d sql:/root/nss --empty-password").check()
-    library = guest.run("find / -name opensc-pkcs11.so | head -1").check().strip()
-    guest.run(f"printf 'library={library}\\nname=opensc\\n\\n' >> /root/nss/pkcs11.txt").check()
-    listed = guest.run("certutil -L -h all -d sql:/root/nss", 60).check()
+    listed = nss_listing(machine.guest)
     for label in ("CAC ID Certificate", "CAC Email Signature Certificate", "CAC Email Encryption Certificate"):
         assert label in listed
 
