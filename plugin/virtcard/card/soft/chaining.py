@@ -41,7 +41,7 @@ class Chain:
         if (begun or command.chained) and len(data) > CHAINED_MAX:
             return ResponseApdu(sw=Sw.WRONG_LENGTH)
         if not command.chained:
-            return replace(command, data=data)
+            return replace(command, data=data) if begun else command
         self._header, self._data = header, data
         return ResponseApdu()
 
