@@ -1,4 +1,6 @@
-"""The round trip of a SELECT through a bridge to a trivial card, beside a plain echo in the same run.
+"""The round trip of a SELECT through a bridge to a trivial card, and through `virtcard connect` to a software card.
+
+A plain echo stands beside them in the same run.
 
 The other side is a process of its own that sends as QEMU does, header and payload by two writes with Nagle on.
 """
@@ -21,10 +23,13 @@ if __name__ == "__main__":
 
 from helpers.bench_peer import GREETING, acknowledge  # noqa: E402 (a benchmark runs by itself, too)
 from helpers.fake_card import FakeCard  # noqa: E402
+from helpers.soft_cards import wanted  # noqa: E402
 from virtcard import limits  # noqa: E402
 from virtcard.bridge.effects import Timer  # noqa: E402
 from virtcard.bridge.endpoint import Endpoint, Scheme  # noqa: E402
 from virtcard.bridge.runner import Bridge, BridgeState  # noqa: E402
+from virtcard.card.soft.make import create_empty  # noqa: E402
+from virtcard.card.soft.store import Store  # noqa: E402
 
 ROUNDS = 20_000
 CARELESS_ROUNDS = 30
@@ -36,6 +41,17 @@ DESCRIPTORS = 3 * IDLE_BRIDGES + 100
 ANSWER = bytes.fromhex("9000")
 MESSAGE = bytes.fromhex("0000000700000000000000029000")
 QUESTION_BYTES = 26
+CONNECT = """
+import sys
+from pathlib import Path
+from virtcard.bridge.endpoint import parse_endpoint
+from virtcard.card.soft.source import SoftSource
+from virtcard.card.soft.store import Store
+from virtcard.cli.local.connect import serve
+card = SoftSource(Store(Path(sys.argv[2]))).open("piv")
+serve(parse_endpoint(sys.argv[1]), card, "card:piv", reconnect=False)
+"""
+"""What `virtcard connect ENDPOINT card:piv` runs, but for the place of the store, which root cannot choose."""
 
 
 class TrivialCard(FakeCard):
@@ -52,6 +68,7 @@ def run() -> dict[str, float]:
     with TemporaryDirectory(prefix="vc-") as directory:
         for name, measured in {
             "unix_bridge": _measure(f"{directory}/a", None, ROUNDS, _bridge),
+            "unix_connect": _measure(f"{directory}/d", None, ROUNDS, _connect),
             "unix_echo": _measure(f"{directory}/b", None, ROUNDS, _echo),
             "tcp_bridge": _measure(None, 0, ROUNDS, _bridge),
             "tcp_echo": _measure(None, 0, ROUNDS, _echo),
@@ -59,6 +76,7 @@ def run() -> dict[str, float]:
         }.items():
             figures[f"{name}_us"] = measured["median"]
             figures[f"{name}_p99_us"] = measured["p99"]
+        figures["unix_connect_ratio"] = figures["unix_connect_us"] / figures["unix_echo_us"]
         return figures | _idle(f"{directory}/c")
 
 
@@ -67,7 +85,7 @@ Client = Callable[[Endpoint, "subprocess.Popen[str]"], None]
 
 def _measure(path: str | None, port: int | None, rounds: int, client: Client) -> dict[str, float]:
     words = ["unix", path] if path else ["tcp", str(port)]
-    plain = [] if client is _bridge else ["plain"]
+    plain = [] if client in (_bridge, _connect) else ["plain"]
     with subprocess.Popen(
         [sys.executable, str(TESTS / "helpers/bench_peer.py"), *words, str(rounds), *plain],
         stdout=subprocess.PIPE,
@@ -88,6 +106,16 @@ def _bridge(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
     peer.wait()
     bridge.stop()
     bridge.join(5)
+
+
+def _connect(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
+    """`virtcard connect` in a process of its own, with a PIV card."""
+    with TemporaryDirectory(prefix="vc-") as data:
+        create_empty(Store(Path(data) / "cards"), wanted("piv"))
+        words = [sys.executable, "-c", CONNECT, f"unix://{endpoint.path}", f"{data}/cards"]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            peer.wait()
+            child.terminate()
 
 
 def _echo(endpoint: Endpoint, _peer: subprocess.Popen[str]) -> None:

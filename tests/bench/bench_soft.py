@@ -18,7 +18,8 @@ TESTS = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
-from helpers.soft_cards import PIN_DIGITS, wanted  # noqa: E402 (a benchmark runs by itself, too)
+from helpers.piv import PivCard, new_card  # noqa: E402 (a benchmark runs by itself, too)
+from helpers.soft_cards import PIN_DIGITS, wanted  # noqa: E402
 from virtcard.card.soft import keys, make, seals  # noqa: E402
 from virtcard.card.soft.ca import Authority, Holder, parse_subject  # noqa: E402
 from virtcard.card.soft.model import Algorithm, CardType  # noqa: E402
@@ -26,6 +27,7 @@ from virtcard.card.soft.pins import Pins  # noqa: E402
 from virtcard.card.soft.source import SoftSource  # noqa: E402
 from virtcard.card.soft.store import Store  # noqa: E402
 from virtcard.wire.apdu import CommandApdu  # noqa: E402
+from virtcard.wire.tlv import build  # noqa: E402
 
 ROUNDS = 100
 SLOW_ROUNDS = 10
@@ -41,6 +43,7 @@ def run() -> dict[str, float]:
         figures |= _rsa(algorithm) if algorithm.is_rsa else _curve(algorithm)
     with TemporaryDirectory(prefix="vc-") as directory:
         figures |= _card(Store(Path(directory) / "cards"))
+        figures |= _piv(Path(directory) / "piv")
     return figures
 
 
@@ -77,6 +80,29 @@ def _card(store: Store) -> dict[str, float]:
     figures["select_ms"] = _median(lambda: soft.transmit(SELECT))
     soft.power_off()
     return figures
+
+
+def _piv(directory: Path) -> dict[str, float]:
+    """GENERAL AUTHENTICATE as QEMU's reader carries it: in a chain, and with GET RESPONSE."""
+    card = new_card(directory, algorithms=[(0x9A, Algorithm.RSA2048), (0x9D, Algorithm.P256)])
+    assert card.verify() == 0x9000
+    signed = b"\0\1" + b"\xff" * 202 + b"\0" + SHA256_INFO + bytes(32)
+    return {
+        "piv_rsa2048_signature_ms": _median(lambda: _authenticate(card, 0x9A, 0x07, signed)),
+        "piv_rsa2048_raw_ms": _median(lambda: _authenticate(card, 0x9A, 0x07, b"\0\2" + b"x" * 254), SLOW_ROUNDS),
+        "piv_p256_signature_ms": _median(lambda: _authenticate(card, 0x9D, 0x11, bytes(32))),
+    }
+
+
+def _authenticate(card: PivCard, slot: int, algorithm: int, number: bytes) -> None:
+    template = build(0x7C, build(0x82) + build(0x81, number))
+    parts = [template[at : at + 255] for at in range(0, len(template), 255)]
+    for part in parts[:-1]:
+        card.card.transmit(CommandApdu(0x10, 0x87, algorithm, slot, part).encode())
+    answer = card.card.transmit(CommandApdu(0, 0x87, algorithm, slot, parts[-1], 256).encode())
+    while answer[-2] == 0x61:
+        answer = card.card.transmit(CommandApdu(0, 0xC0, 0, 0, b"", answer[-1] or 256).encode())
+    assert answer[-2:] == b"\x90\0"
 
 
 def _median(call: Callable[[], object], rounds: int = ROUNDS) -> float:

@@ -12,6 +12,11 @@ TARGETS = {
     "service_reconcile_ratio": 1.2,
     "service_start_to_card_beyond_gap_ms": 250.0,
     "guest_bridge_ratio": 1.15,
+    "unix_connect_us": 30.0,
+    "listing_ratio": 1.1,
+    "piv_rsa2048_signature_ms": 2.0,
+    "piv_rsa2048_raw_ms": 20.0,
+    "piv_p256_signature_ms": 1.0,
     "pcsc_bridge_ratio": 1.3,
 }
 """The most that a figure may be."""
