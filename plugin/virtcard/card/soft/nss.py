@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from virtcard.card.soft.ca import parse_subject
 from virtcard.card.soft.material import Material, load_pkcs12
 from virtcard.errors import Failed, InvalidArgument
-from virtcard.limits import NSS_PATIENCE
+from virtcard.limits import NSS_KEY_PATIENCE, NSS_PATIENCE
 
 NICKNAMES: Final = ("id-cert", "signing-cert", "encryption-cert")
 """The three certificates of the QEMU manual's smart card chapter, in the order of a CAC's applets."""
@@ -119,7 +119,8 @@ def create_nss(directory: Path, subject: str, password: bytes) -> None:
         made.mkdir()
         _put(folder / PASSWORD, password + b"\n")
         for words in _creation(name, folder):
-            done = _run("certutil", words[0], "-d", f"sql:{made}", "-f", str(folder / PASSWORD), *words[1:])
+            place = ("-d", f"sql:{made}", "-f", str(folder / PASSWORD))
+            done = _run("certutil", words[0], *place, *words[1:], patience=NSS_KEY_PATIENCE)
             if done.returncode:
                 raise Failed("certutil could not make an NSS database.", hint="Look at the subject's spelling.")
         _place(made, directory)
@@ -190,10 +191,10 @@ def _copied(directory: Path, folder: Path) -> str:
     return f"sql:{copy}"
 
 
-def _run(program: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+def _run(program: str, *words: str, patience: float = NSS_PATIENCE) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(
-            [program, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=NSS_PATIENCE
+            [program, *words], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=patience
         )
     except FileNotFoundError:
         raise Failed(
