@@ -43,6 +43,7 @@ from virtcard.service.changes import Changes
 from virtcard.service.consents import Consents
 from virtcard.service.core import VirtcardService
 from virtcard.service.diary import Diary
+from virtcard.service.grants import Grants
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
 from virtcard.service.onetime import OneTimeSockets
@@ -73,8 +74,9 @@ class Daemon:
         self.settings = chosen
         registry = Registry()
         agents = Agents()
+        grants = Grants(chosen.policy.grants)
         self.seat = Seat()
-        self.asker = Asker(self.seat, agents)
+        self.asker = Asker(self.seat, agents, grants)
         journal = Journal()
         Diary(registry, journal.record)
         self.watcher = ReaderWatcher()
@@ -108,6 +110,7 @@ class Daemon:
             registry,
             StatusView(VERSION, chosen.uri.text, self.link.state, self.watcher.service, chosen.instance),
             agents=agents,
+            grants=grants,
             link=self.link,
             sources=sources,
             readers=self.readers,

@@ -79,6 +79,13 @@ class NoSuchCard(VirtcardError):
     exit_code = 4
 
 
+class NoSuchGrant(VirtcardError):
+    """Nobody gave a grant with this id, or it was taken back."""
+
+    kind = "NoSuchGrant"
+    exit_code = 4
+
+
 class PolicyDenied(VirtcardError):
     """The policy says no."""
 

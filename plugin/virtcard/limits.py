@@ -161,6 +161,9 @@ ASK_PATIENCE: Final = 60.0
 ASK_IN_COMMAND_PATIENCE: Final = 12.0
 """Seconds to answer while the guest waits for a command: with the card's own time below TRANSMIT_PATIENCE."""
 
+ASK_TIME: Final = 600
+"""Seconds of a yes "for a time" where the policy lets a person allow more, and so names no time itself."""
+
 DENY_PAUSE: Final = 30.0
 """Seconds after a no in which the same question is a no without being asked: a guest can ask thousands of times."""
 
@@ -169,6 +172,9 @@ QUESTIONS_MAX: Final = 8
 
 ANSWERS_MAX: Final = 4096
 """Answers that are remembered: a few for each of a thousand domains."""
+
+GRANTS_MAX: Final = 512
+"""Grants that are kept: a few for each machine, and half of POLICY_FILES_MAX."""
 
 NOTICE_PAUSE: Final = 60.0
 """Seconds in which a person is told the same of the same domain once."""

@@ -32,13 +32,14 @@ from virtcard import limits
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.names import AGENT, BUS_NAME, MANAGER, ROOT_PATH
+from virtcard.policy.model import AskFor
 from virtcard.service.ask import Asker
 from virtcard.service.question import Answer, Choice, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
 
 CONF = REPOSITORY / "dbus/org.virtcard1.conf"
 ME = Person(os.getuid(), "2")
-QUESTION = Question(WIN11, "win11", "reader:Yubico", "insert", (Choice.ONCE, Choice.TIME), 600, 5.0)
+QUESTION = Question(WIN11, "win11", "reader:Yubico", AskFor.INSERT, (Choice.ONCE, Choice.TIME), 600, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ async def scene(private: PrivateBus, person: Person = ME, kind: BusKind = BusKin
     seat = Seat()
     seat.take(Presence(person))
     async with on_bus(private.address, service, kind) as (daemon, peer):
-        yield Scene(service, daemon, peer, Asker(seat, service.agents), private.address)
+        yield Scene(service, daemon, peer, Asker(seat, service.agents, service.grants), private.address)
 
 
 def test_an_agent_learns_who_wants_which_card_for_what(private: PrivateBus) -> None:

@@ -74,7 +74,7 @@ def test_whoever_sits_at_the_machine_may_eject_and_others_need_an_administrator(
     assert defaults(ACTION_EJECT) == ["auth_admin", "auth_admin", "yes"]
     assert defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "auth_admin_keep"]
     assert defaults(ACTION_ENABLE) == defaults(ACTION_MANAGE_CARDS) == ["auth_admin_keep"] * 3
-    assert defaults(ACTION_TRACE) == ["auth_admin"] * 3
+    assert defaults(ACTION_POLICY) == defaults(ACTION_TRACE) == ["auth_admin"] * 3
 
 
 def test_bus_policy_names_our_interfaces_and_the_standard_ones() -> None:

@@ -130,6 +130,7 @@ def test_the_bouncer_asks_for_actions_of_ours() -> None:
         f"{MANAGER}.FindDomain",
         f"{MANAGER}.RegisterAgent",
         f"{MANAGER}.UnregisterAgent",
+        f"{MANAGER}.ListGrants",
         f"{DOMAIN}.Check",
         f"{CARD}.GetCertificates",
     ]

@@ -10,18 +10,21 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from helpers.bus import PrivateBus, eventually, on_bus
 from helpers.fake_service import WIN11, FakeService
 from helpers.virtcardd import BIN
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
+from virtcard.policy.model import AskFor
 from virtcard.service.ask import Asker
+from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Question
 from virtcard.service.seat import Person, Presence, Seat
 
 ME = Person(os.getuid(), "2")
-QUESTION = Question(WIN11, "win11", "reader:Yubico", "insert", tuple(Choice)[:4], 600, 20.0)
+QUESTION = Question(WIN11, "win11", "reader:Yubico", AskFor.INSERT, tuple(Choice)[:4], 600, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,10 @@ async def asking_daemon(private: PrivateBus, kind: BusKind = BusKind.SYSTEM) -> 
     service = FakeService().fill()
     seat = Seat()
     seat.take(Presence(ME))
-    async with on_bus(private.address, service, kind) as (bus, _):
-        yield AskingDaemon(service, Asker(seat, service.agents), bus)
+    with TemporaryDirectory() as directory:
+        service.grants = Grants(Path(directory))
+        async with on_bus(private.address, service, kind) as (bus, _):
+            yield AskingDaemon(service, Asker(seat, service.agents, service.grants), bus)
 
 
 def environment(system: PrivateBus, session: PrivateBus | None) -> dict[str, str]:

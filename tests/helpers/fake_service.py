@@ -13,6 +13,7 @@ from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller, CardCalls, CardWish, EnableOptions
+from virtcard.service.grants import Grants
 from virtcard.service.record import Record
 from virtcard.service.registry import Registry
 from virtcard.service.views import (
@@ -109,6 +110,7 @@ class FakeService:
     def __init__(self) -> None:
         self.registry = Registry()
         self.agents = Agents()
+        self.grants = Grants(Path("/dev/null/grants"))  # there are none, and none can be made
         self.records: list[Record] = []
         self.record = self.records.append
         self.cards: CardCalls = FakeCards()

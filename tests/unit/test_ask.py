@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import pytest
@@ -12,17 +15,24 @@ import pytest
 from helpers.bus import eventually, run_async
 from virtcard import limits
 from virtcard.errors import Busy, Disconnected
+from virtcard.policy.decide import Request
+from virtcard.policy.model import Action, AskFor, Rule
+from virtcard.policy.remember import remember
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
-from virtcard.service.question import Answer, Choice, Notice, NoticeKind, Question
+from virtcard.service.grants import Grants
+from virtcard.service.question import Answer, Choice, Notice, NoticeKind, Question, question
 from virtcard.service.seat import Person, Presence, Seat
 
 WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
 OTHER = UUID("11111111-2222-3333-4444-555555555555")
-ALICE = Person(1000, "2")
+ALICE = Person(os.getuid(), "2")
 BOB = Person(1001, "5")
 HERE = Presence(ALICE)
-QUESTION = Question(WIN11, "win11", "reader:Yubico", "insert", (Choice.ONCE, Choice.TIME, Choice.SESSION), 600, 5.0)
+QUESTION = Question(
+    WIN11, "win11", "reader:Yubico", AskFor.INSERT, (Choice.ONCE, Choice.TIME, Choice.SESSION), 600, 5.0
+)
+ALWAYS = replace(QUESTION, choices=(Choice.ONCE, Choice.ALWAYS), rule=Rule(Action.ASK, remember=remember("always")))
 
 
 @dataclass(eq=False)
@@ -55,14 +65,16 @@ class FakeAgent:
 class Scene:
     """An asker with alice at the machine, one agent of hers, and a clock that the test moves."""
 
-    def __init__(self, says: object = "once", presence: Presence = HERE) -> None:
+    def __init__(self, directory: Path, says: object = "once", presence: Presence = HERE) -> None:
         self.now = 1000.0
+        self.directory = directory
         self.seat = Seat()
         self.seat.take(presence)
         self.agents = Agents()
         self.agent = FakeAgent(says)
         self.agents.add(self.agent)
-        self.asker = Asker(self.seat, self.agents, lambda: self.now)
+        self.grants = Grants(directory / "policy.d")
+        self.asker = Asker(self.seat, self.agents, self.grants, lambda: self.now)
         self.now += limits.AGENT_GRACE
 
     async def ask(self, question: Question = QUESTION) -> Answer:
@@ -83,7 +95,8 @@ def in_scene(
     test: Callable[[Scene], Coroutine[None, None, None]], *, says: object = "once", presence: Presence = HERE
 ) -> None:
     async def run() -> None:
-        await test(Scene(says, presence))
+        with TemporaryDirectory() as directory:
+            await test(Scene(Path(directory), says, presence))
 
     run_async(run())
 
@@ -164,7 +177,7 @@ def test_of_two_agents_the_newer_one_is_asked() -> None:
         scene.agents.add(newer)
         assert (await scene.ask()).choice is Choice.SESSION
         scene.agents.remove(newer)
-        assert (await scene.ask(replace(QUESTION, operation="sign"))).choice is Choice.ONCE
+        assert (await scene.ask(replace(QUESTION, operation=AskFor.SIGN))).choice is Choice.ONCE
 
     in_scene(test)
 
@@ -183,7 +196,7 @@ def test_one_user_has_a_bounded_number_of_agents() -> None:
 def test_just_after_the_start_an_agent_is_waited_for() -> None:
     async def test(scene: Scene) -> None:
         scene.agents.remove(scene.agent)
-        scene.asker = Asker(scene.seat, scene.agents, lambda: scene.now)
+        scene.asker = Asker(scene.seat, scene.agents, scene.grants, lambda: scene.now)
         waiting = scene.asking()
         await asyncio.sleep(0)
         scene.agents.add(FakeAgent(uid=BOB.uid))
@@ -245,7 +258,7 @@ def test_what_one_person_allowed_another_did_not() -> None:
         replace(QUESTION, uuid=OTHER),
         replace(QUESTION, source="card:jane"),
         replace(QUESTION, atr=b"\x3b"),
-        replace(QUESTION, operation="sign"),
+        replace(QUESTION, operation=AskFor.SIGN),
     ],
 )
 def test_a_yes_is_for_this_domain_card_and_operation(other: Question) -> None:
@@ -306,7 +319,7 @@ def test_equal_questions_are_one_question() -> None:
 def test_another_question_of_the_same_domain_is_a_no_while_one_is_open() -> None:
     async def test(scene: Scene) -> None:
         waiting = await scene.open()
-        answer = await scene.ask(replace(QUESTION, operation="sign"))
+        answer = await scene.ask(replace(QUESTION, operation=AskFor.SIGN))
         assert answer == Answer(Choice.DENY, "Another question has to be answered first.")
         assert len(scene.agent.asked) == 1
         waiting.cancel()
@@ -338,6 +351,70 @@ def test_who_is_cancelled_takes_the_question_along_when_nobody_else_waits() -> N
         assert (await scene.ask()).allowed
 
     in_scene(test)
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "seconds"),
+    [
+        ("no", "once", 0),
+        ("90s", "once time", 90),
+        ("session", "once time session", limits.ASK_TIME),
+        ("always", "once time session always", limits.ASK_TIME),
+    ],
+)
+def test_the_rule_bounds_what_a_person_may_answer(word: str, choices: str, seconds: int) -> None:
+    rule = Rule(Action.ASK, remember=remember(word))
+    request = Request(WIN11, "win11", source="reader:Y*", reader="Yubico 00", atr=b"\x3b\x00")
+    made = question(request, rule, AskFor.INSERT)
+    assert made.choices == tuple(Choice(each) for each in choices.split())
+    assert made.seconds == seconds
+    assert (made.source, made.atr, made.patience) == ("reader:Yubico 00", b"\x3b\x00", limits.ASK_PATIENCE)
+    assert question(request, rule, AskFor.PIN).patience == limits.ASK_IN_COMMAND_PATIENCE
+    assert question(Request(WIN11, "win11", source="card:x", atr=b"\x3b"), rule, AskFor.PIN).atr == b""
+
+
+def test_always_is_kept_and_not_asked_again() -> None:
+    async def test(scene: Scene) -> None:
+        assert (await scene.ask(ALWAYS)).choice is Choice.ALWAYS
+        scene.agent.says = "deny"
+        assert await scene.ask(ALWAYS) == Answer(Choice.ALWAYS, user=ALICE.uid)
+        assert len(scene.agent.asked) == 1
+        assert not (await scene.ask(replace(ALWAYS, operation=AskFor.SIGN))).allowed
+        (grant,) = scene.grants.all()
+        scene.grants.revoke(grant.id)
+        assert not (await scene.ask(ALWAYS)).allowed
+
+    in_scene(test, says="always")
+
+
+def test_a_grant_does_not_count_where_the_policy_lets_nobody_say_always() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.ask(ALWAYS)
+        scene.agent.says = "deny"
+        assert not (await scene.ask(replace(ALWAYS, choices=(Choice.ONCE,)))).allowed
+
+    in_scene(test, says="always")
+
+
+def test_a_grant_is_of_its_user_alone_and_no_use_on_a_locked_screen() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.ask(ALWAYS)
+        scene.seat.take(Presence(ALICE, locked=True))
+        assert not (await scene.ask(ALWAYS)).allowed
+        scene.agents.add(FakeAgent("deny", uid=BOB.uid))
+        scene.seat.take(Presence(BOB))
+        assert not (await scene.ask(ALWAYS)).allowed
+
+    in_scene(test, says="always")
+
+
+def test_an_always_that_cannot_be_kept_counts_once() -> None:
+    async def test(scene: Scene) -> None:
+        (scene.directory / "policy.d").write_text("no directory")
+        assert (await scene.ask(ALWAYS)).choice is Choice.ONCE
+        assert scene.grants.all() == ()
+
+    in_scene(test, says="always")
 
 
 def test_a_person_is_told_the_same_once_in_a_while() -> None:

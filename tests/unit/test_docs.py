@@ -27,6 +27,7 @@ SHAPES: dict[str, type] = {
     "info": shapes.Bridge,
     "readers": shapes.Reader,
     "status": shapes.Status,
+    "grants": shapes.Grant,
     "doctor": Report,
     "watch": shapes.Change,
     "log": Entry,

@@ -44,6 +44,8 @@ TABLE: Final[Mapping[str, str]] = {
     f"{MANAGER}.RegisterAgent": OPEN,
     f"{MANAGER}.UnregisterAgent": OPEN,
     f"{MANAGER}.Reload": ACTION_POLICY,
+    f"{MANAGER}.ListGrants": OPEN,
+    f"{MANAGER}.RevokeGrant": ACTION_POLICY,
     f"{DOMAIN}.Check": OPEN,
     f"{DOMAIN}.Enable": ACTION_ENABLE,
     f"{DOMAIN}.Disable": ACTION_ENABLE,
@@ -60,6 +62,9 @@ TABLE: Final[Mapping[str, str]] = {
     f"{DOMAIN}.Trace": ACTION_TRACE,
 }
 """`interface.member` -> polkit action, or OPEN. (`Enable` with `dry-run` too: a diff shows the domain's XML.)"""
+
+OWNER: Final = "owner"
+"""The detail that tells by uid whose the object of a call is: its owner needs no other leave."""
 
 _AS_ROOT: Final = "Run it as root (sudo), or from a session where a polkit agent can ask for a password."
 
@@ -117,7 +122,7 @@ class Bouncer:
     async def _admit_by_polkit(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
         async with leaving(self._bus, caller.sender) as gone:
             user = await self._user_of(caller)
-            if user == 0:
+            if user == 0 or details.get(OWNER) == str(user):
                 return
             if self._open_checks[user] >= limits.CHECKS_PER_USER:
                 raise Busy("Too many of your calls wait for a password.", hint="Answer or close the open dialogs.")

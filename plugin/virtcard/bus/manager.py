@@ -4,14 +4,17 @@ from typing import Any
 
 from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
+from dbus_next.signature import Variant
 
 from virtcard.bus.agents import AgentDoor
+from virtcard.bus.bouncer import OWNER
 from virtcard.bus.caller import calling_user
 from virtcard.bus.options import create_options, import_options, no_options
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.names import MANAGER, domain_path
 from virtcard.service.api import Service
+from virtcard.service.grants import Grant
 from virtcard.service.views import StatusView
 
 
@@ -24,7 +27,13 @@ class ManagerInterface(Shown[StatusView]):
         self._agents = agents
 
     def details(self, member: str, arguments: list[Any]) -> dict[str, str]:
-        return {"card": arguments[0]} if member in {"CreateCard", "ImportCard"} else {}
+        if member in {"CreateCard", "ImportCard"}:
+            return {"card": arguments[0]}
+        if member != "RevokeGrant":
+            return {}
+        grant = self._service.grants.get(arguments[0])
+        known = {"domain": text(grant.domain), "uuid": str(grant.uuid), "source": text(grant.source)}
+        return known | {OWNER: str(grant.uid)}
 
     @method()
     async def FindDomain(self, text: "s") -> "o":
@@ -50,6 +59,16 @@ class ManagerInterface(Shown[StatusView]):
     async def Reload(self, options: "a{sv}"):  # type: ignore[no-untyped-def]
         no_options(options)
         await self._service.reload_policy()
+
+    @method()
+    def ListGrants(self, options: "a{sv}") -> "aa{sv}":
+        no_options(options)
+        return [grant_values(grant) for grant in self._service.grants.all()]
+
+    @method()
+    def RevokeGrant(self, id: "s", options: "a{sv}"):  # type: ignore[no-untyped-def]
+        no_options(options)
+        self._service.grants.revoke(id)
 
     @dbus_property(access=PropertyAccess.READ)
     def Version(self) -> "s":
@@ -78,3 +97,18 @@ class ManagerInterface(Shown[StatusView]):
     @dbus_property(access=PropertyAccess.READ)
     def PolicyError(self) -> "s":
         return text(self.view.policy_error)
+
+
+def grant_values(grant: Grant) -> dict[str, Variant]:
+    """A Grant as `a{sv}`."""
+    return {
+        "id": Variant("s", grant.id),
+        "user": Variant("s", text(grant.user)),
+        "uid": Variant("u", grant.uid),
+        "when": Variant("t", int(grant.when.timestamp()) * 1_000_000),
+        "uuid": Variant("s", str(grant.uuid)),
+        "domain": Variant("s", text(grant.domain)),
+        "source": Variant("s", text(grant.source)),
+        "atr": Variant("s", text(grant.atr)),
+        "operations": Variant("as", sorted(grant.operations)),
+    }

@@ -24,6 +24,7 @@ VERBS = {
     "log": "virtcard.cli.log",
     "agent": "virtcard.cli.agent",
     "trace": "virtcard.cli.trace",
+    "grants": "virtcard.cli.grants",
     "doctor": "virtcard.cli.local.doctor.verb",
     "card": "virtcard.cli.local.card.group",
     "policy": "virtcard.cli.local.policy.group",

@@ -77,6 +77,20 @@ class Info(Domain):
     findings: list[Finding]
 
 
+class Grant(TypedDict):
+    """What a person answered with "always". `when` is microseconds since the epoch."""
+
+    id: str
+    user: str
+    uid: int
+    when: int
+    uuid: str
+    domain: str
+    source: str
+    atr: str
+    operations: list[str]
+
+
 class Status(TypedDict):
     """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away", `policy` "ok", "degraded" or "broken".
 
@@ -162,6 +176,21 @@ def bridge(values: Properties) -> Bridge:
         bytes_sent=values["BytesSent"],
         bytes_received=values["BytesReceived"],
         traced_by=list(values["TracedBy"]),
+    )
+
+
+def grant(values: Properties) -> Grant:
+    """A grant of ListGrants."""
+    return Grant(
+        id=values["id"],
+        user=values["user"],
+        uid=values["uid"],
+        when=values["when"],
+        uuid=values["uuid"],
+        domain=values["domain"],
+        source=values["source"],
+        atr=values["atr"],
+        operations=list(values["operations"]),
     )
 
 

@@ -23,6 +23,10 @@ DEEPEST: Final = 12
 NO_ACTION: Final = Bad("The rule says not what to do.", 'Add action = "allow", "ask" or "deny".', ("action",))
 
 
+GRANT: Final = "grant"
+"""The table in which a grant says who gave it; rules are all that counts here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A policy file: where it is, and what is in it."""
@@ -82,7 +86,7 @@ def _entries(document: Document) -> Iterator[Rule | Problem]:
 
 def _top(values: dict[str, Any]) -> Iterator[Bad]:
     for key in values:
-        if key != "rule":
+        if key not in ("rule", GRANT):
             yield Bad("There is no such key.", "A policy file has rules only, each below a line [[rule]].", (key,))
     if not isinstance(values.get("rule", []), list):
         yield Bad("Rules are a list.", "Write [[rule]], with two brackets.", ("rule",))

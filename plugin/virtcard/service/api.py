@@ -12,6 +12,7 @@ from virtcard.domain.finding import Finding
 from virtcard.domain.setup import BRIDGE, ReaderSetup
 from virtcard.domain.setup import reader_setup as reader_setup  # noqa: PLC0414 (a word of the options too)
 from virtcard.service.agents import Agents
+from virtcard.service.grants import Grants
 from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
 from virtcard.service.views import Change, StatusView
@@ -85,6 +86,7 @@ class Service(Protocol):
 
     registry: Registry
     agents: Agents
+    grants: Grants
     record: Recorder
     """Where it goes who was admitted and who was not."""
     cards: CardCalls

@@ -13,6 +13,7 @@ from virtcard.errors import VirtcardError
 from virtcard.limits import AGENT_GRACE, NOTICE_PAUSE, QUESTIONS_MAX
 from virtcard.service.agents import Agent, Agents
 from virtcard.service.answers import Answers, Clock, boot_time
+from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Key, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
 
@@ -30,9 +31,10 @@ class _Open:
 class Asker:
     """Belongs to the event loop's thread. `ask` never raises."""
 
-    def __init__(self, seat: Seat, agents: Agents, clock: Clock = boot_time) -> None:
+    def __init__(self, seat: Seat, agents: Agents, grants: Grants, clock: Clock = boot_time) -> None:
         self._seat = seat
         self._agents = agents
+        self._grants = grants
         self._clock = clock
         self._answers = Answers(clock)
         self._open: dict[Key, _Open] = {}
@@ -48,6 +50,8 @@ class Asker:
             return _no("The screen is locked, so nobody can be asked.")
         if person is None:
             return _no("Nobody is logged in at the machine who could be asked.")
+        if Choice.ALWAYS in question.choices and self._grants.holds(question, person.uid):
+            return Answer(Choice.ALWAYS, user=person.uid)
         earlier = self._answers.recall(question, person)
         if earlier is not None:
             return earlier
@@ -91,8 +95,19 @@ class Asker:
         untrusted_answer, why = await self._answer_of(agent, question, person)
         choice = _checked(untrusted_answer, question)
         self._answers.remember(question, person, choice)
+        if choice is Choice.ALWAYS:
+            choice = self._grant(question, person)
         log.info("domain %s, %s, %s: user %d says %s", *question.key, person.uid, choice)
         return Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid)
+
+    def _grant(self, question: Question, person: Person) -> Choice:
+        """Keep an "always"; when that fails, it counts this time alone."""
+        try:
+            self._grants.write(question, person.uid)
+        except VirtcardError as error:
+            log.error("domain %s: what user %d always allows cannot be kept: %s", question.uuid, person.uid, error)
+            return Choice.ONCE
+        return Choice.ALWAYS
 
     async def _answer_of(self, agent: Agent, question: Question, person: Person) -> tuple[object, str]:
         """What the agent says, or None and why it says nothing."""

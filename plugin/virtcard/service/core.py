@@ -19,6 +19,7 @@ from virtcard.names import WISH_NAMESPACE
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller, CardCalls, EnableOptions
 from virtcard.service.bridges import Key
+from virtcard.service.grants import Grants
 from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
@@ -50,6 +51,7 @@ class VirtcardService:
         status: StatusView,
         *,
         agents: Agents,
+        grants: Grants,
         link: Link,
         sources: Sources,
         readers: Readers,
@@ -61,6 +63,7 @@ class VirtcardService:
         self.registry = registry
         self.tracing = tracing
         self.agents = agents
+        self.grants = grants
         self.record = record
         self.cards = cards
         self._status = status

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from virtcard.limits import ASK_IN_COMMAND_PATIENCE, ASK_PATIENCE, ASK_TIME
+from virtcard.policy.decide import Request
+from virtcard.policy.model import NO_RULE, AskFor, Rule
+from virtcard.policy.remember import ALWAYS, NOT_REMEMBERED, SESSION, Remember
+
 Key = tuple[UUID, str, str]
 """Domain, card and operation: questions with equal keys are one question."""
 
@@ -29,8 +34,7 @@ class Question:
     """The domain's name."""
     source: str
     """The card, never a glob."""
-    operation: str
-    """ "insert", "pin", "sign" or "decrypt"."""
+    operation: AskFor
     choices: tuple[Choice, ...]
     seconds: int
     """How long a yes for a TIME lasts."""
@@ -38,11 +42,40 @@ class Question:
     """Seconds to wait for the answer."""
     atr: bytes = b""
     """Of the card in a host reader: another card in the same reader is another question."""
+    rule: Rule = NO_RULE
+    """The rule that makes us ask."""
 
     @property
     def key(self) -> Key:
         """Which question it is."""
         return (self.uuid, f"{self.source} {self.atr.hex()}".rstrip(), self.operation)
+
+
+def question(request: Request, rule: Rule, operation: AskFor) -> Question:
+    """What to ask when this rule says `ask` to this request: a guest that waits for its command waits less long."""
+    choices, seconds = offered(rule.remember)
+    return Question(
+        request.uuid,
+        request.name,
+        request.card,
+        operation,
+        choices,
+        seconds,
+        ASK_PATIENCE if operation is AskFor.INSERT else ASK_IN_COMMAND_PATIENCE,
+        request.atr if request.reader else b"",
+        rule,
+    )
+
+
+def offered(remember: Remember) -> tuple[tuple[Choice, ...], int]:
+    """The ways to say yes up to the longest that a rule lets a person choose, and how long a time is."""
+    if remember == NOT_REMEMBERED:
+        return (Choice.ONCE,), 0
+    if remember == SESSION:
+        return (Choice.ONCE, Choice.TIME, Choice.SESSION), ASK_TIME
+    if remember == ALWAYS:
+        return (Choice.ONCE, Choice.TIME, Choice.SESSION, Choice.ALWAYS), ASK_TIME
+    return (Choice.ONCE, Choice.TIME), remember.seconds
 
 
 @dataclass(frozen=True, slots=True)
