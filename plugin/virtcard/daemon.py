@@ -36,6 +36,7 @@ from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
+from virtcard.service.asking import Asking
 from virtcard.service.bridges import Bridges
 from virtcard.service.cards import Cards
 from virtcard.service.cardwork import CardWork
@@ -46,11 +47,13 @@ from virtcard.service.diary import Diary
 from virtcard.service.grants import Grants
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
+from virtcard.service.notices import Notices
 from virtcard.service.onetime import OneTimeSockets
 from virtcard.service.opening import Opening
-from virtcard.service.permission import Gate, Wanted, nobody_to_ask
+from virtcard.service.permission import Gate, Locked, Wanted
 from virtcard.service.permits import Permits
 from virtcard.service.policy import Policies
+from virtcard.service.question import Notice, NoticeKind
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
@@ -77,8 +80,10 @@ class Daemon:
         grants = Grants(chosen.policy.grants)
         self.seat = Seat()
         self.asker = Asker(self.seat, agents, grants)
+        asking = Asking(self.asker, self.seat, agents)
         journal = Journal()
         Diary(registry, journal.record)
+        Notices(registry, self.asker.tell)
         self.watcher = ReaderWatcher()
         store = own_store(session=chosen.session)
         self.cards = Cards(registry, store)
@@ -94,8 +99,8 @@ class Daemon:
         bridges = Bridges(
             registry.bridges,
             Opening(sources),
-            Wardrobe(),
-            Gate(lambda: policies.rules),
+            Wardrobe(asking.in_command),
+            Gate(lambda: policies.rules, lambda: self.seat.presence.locked),
             atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
             on_card=self._on_card,
         )
@@ -120,7 +125,7 @@ class Daemon:
                 changes=changes,
                 insertions=Insertions(chosen.runtime_dir),
                 verifier=self._verifier,
-                permits=Permits(policies, Consents(nobody_to_ask, self._on_answer), chosen.wisher),
+                permits=Permits(policies, Consents(asking, self._on_answer), chosen.wisher),
             ),
             tracing=Tracing(registry, bridges, self.sockets, mask, journal.record),
             record=journal.record,
@@ -130,6 +135,8 @@ class Daemon:
         self.watcher.subscribe(self.readers.hear)
         self._first_pass = asyncio.Event()
         self._reloads: set[asyncio.Task[None]] = set()
+        self._was_locked = False
+        self.seat.listen(self._on_seat)
 
     def _on_event(self, event: HypervisorEvent) -> None:
         self.service.on_event(event)
@@ -148,6 +155,17 @@ class Daemon:
 
     def _on_answer(self, uuid: UUID) -> None:
         self.service.on_answer(uuid)
+
+    def _on_seat(self) -> None:
+        """A lock takes cards out where the rule says so, and the end of it brings them back."""
+        locked = self.seat.presence.locked
+        if locked == self._was_locked:
+            return
+        self._was_locked = locked
+        for denied in self.service.judge_again():
+            if isinstance(denied, Locked):
+                request = denied.request
+                self.asker.tell(Notice(NoticeKind.LOCKED_EJECT, request.uuid, request.name, request.card))
 
     def _on_pcsc(self, state: str) -> None:
         self.service.set_status(pcsc=state)

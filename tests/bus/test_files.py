@@ -70,9 +70,8 @@ def defaults(action: str) -> list[str | None]:
     return [found.findtext(f"defaults/allow_{who}") for who in ("any", "inactive", "active")]
 
 
-def test_whoever_sits_at_the_machine_may_eject_and_others_need_an_administrator() -> None:
-    assert defaults(ACTION_EJECT) == ["auth_admin", "auth_admin", "yes"]
-    assert defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "auth_admin_keep"]
+def test_whoever_sits_at_the_machine_may_insert_and_eject_and_others_need_an_administrator() -> None:
+    assert defaults(ACTION_EJECT) == defaults(ACTION_INSERT) == ["auth_admin", "auth_admin", "yes"]
     assert defaults(ACTION_ENABLE) == defaults(ACTION_MANAGE_CARDS) == ["auth_admin_keep"] * 3
     assert defaults(ACTION_POLICY) == defaults(ACTION_TRACE) == ["auth_admin"] * 3
 

@@ -32,8 +32,9 @@ from virtcard.errors import NoSuchReader, VirtcardError
 from virtcard.names import METADATA_KEY, WISH_NAMESPACE, socket_name
 from virtcard.policy.folders import Folders
 from virtcard.service.api import Caller, EnableOptions
+from virtcard.service.asking import Asking
 from virtcard.service.core import VirtcardService
-from virtcard.service.permission import Ask, nobody_to_ask
+from virtcard.service.permission import Ask
 from virtcard.service.views import BridgeView, DomainView
 from virtcard.settings import Settings
 
@@ -200,7 +201,7 @@ async def service_lab(
     directory: Path | None = None,
     source: FakeSource | None = None,
     policy: str = ALLOW_ALL,
-    ask: Ask = nobody_to_ask,
+    ask: Ask | None = None,
 ) -> AsyncIterator[ServiceLab]:
     """The daemon, with these domains there from the start and its first pass done. `policy` are the vendor's rules."""
     source = source or FakeSource()
@@ -214,7 +215,8 @@ async def service_lab(
         sockets = home / "virtcard"
         sockets.mkdir(exist_ok=True)
         stack.enter_context(only_source(source))
-        stack.enter_context(patch("virtcard.daemon.nobody_to_ask", ask))
+        if ask is not None:
+            stack.enter_context(patch.object(Asking, "__call__", lambda _asking, *arguments: ask(*arguments)))
         folders = Folders(home / "policy/admin", home / "policy/grants", home / "policy/vendor", frozenset())
         folders.vendor.mkdir(parents=True, exist_ok=True)
         (folders.vendor / "50-vendor.toml").write_text(policy)
@@ -241,7 +243,7 @@ async def running_lab(
     directory: Path | None = None,
     source: FakeSource | None = None,
     policy: str = ALLOW_ALL,
-    ask: Ask = nobody_to_ask,
+    ask: Ask | None = None,
 ) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
     """A lab with one domain, `run`, which runs with its reader."""
     async with service_lab(directory=directory, source=source, policy=policy, ask=ask) as lab:

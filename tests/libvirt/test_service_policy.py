@@ -242,7 +242,7 @@ def test_without_an_agent_the_owners_own_call_is_the_answer_and_everybody_else_g
     async def scene() -> None:
         async with running_lab(policy="[[rule]]\naction='ask'\n") as (lab, peer):
             error = await refused(lab.insert("run", "reader:one", caller=ALICE), PolicyDenied)
-            assert "nobody can be asked" in error.message
+            assert "Nobody is logged in at the machine who could be asked" in error.message
             await lab.insert("run", "reader:one", caller=OWNER)
             await lab.settled()
             assert has_card(peer)

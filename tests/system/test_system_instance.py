@@ -168,7 +168,7 @@ def test_a_wish_in_the_metadata_gives_a_reader_but_no_card(host: SystemHost, sma
     wait_until(lambda: host.json("info", small)["bridges"], 10, "the bridge runs")
     shown = host.json("info", small)
     assert (shown["wish"], shown["card"]) == (READER, "")
-    assert shown["last_error"].endswith("and nobody can be asked.")
+    assert shown["last_error"].endswith("Nobody is logged in at the machine who could be asked.")
 
 
 def test_a_wish_is_followed_when_a_rule_of_the_administrator_allows_it(host: SystemHost, small: str) -> None:

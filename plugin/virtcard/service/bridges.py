@@ -139,21 +139,24 @@ class Bridges:
             running.bridge.eject()
             self._show(key, running)
 
-    def judge_all(self) -> None:
-        """The policy changed: cards that it lets no longer in go out at once."""
+    def judge_all(self) -> tuple[Denied, ...]:
+        """Something changed: cards that may be in no longer go out at once. Why they do."""
+        denials = []
         for key, running in self._running.items():
             if running.seated:
                 try:
-                    self._gate.judge(running.seated.wanted.request, running.seated.wanted.consents)
+                    self._gate.judge(running.seated.wanted.request, running.seated.wanted.consents, is_in=True)
                 except Denied as denied:
                     log.warning("domain %s: %s", key[0], denied.message)
+                    denials.append(denied)
                     self.take_out(key)
+        return tuple(denials)
 
     async def _judge_again(self, key: Key, running: _Running, seated: _Seated, wanted: Wanted) -> None:
         """The card is in; whoever asks, the policy and the card in the reader may have changed."""
         now = seated.wanted.request
         wanted = replace(wanted, request=replace(wanted.request, reader=now.reader, atr=now.atr))
-        decision = self._gate.judge(wanted.request, wanted.consents)
+        decision = self._gate.judge(wanted.request, wanted.consents, is_in=True)
         if not decision.is_like(seated.decision):
             # A card in a reader is opened anew: a thread may be stuck in the old one. Others may have one opener alone.
             card = await self._open(key, running, now.card) if now.reader else seated.card

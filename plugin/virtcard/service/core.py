@@ -24,7 +24,7 @@ from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
 from virtcard.service.naming import named
-from virtcard.service.permission import Wanted
+from virtcard.service.permission import Denied, Wanted
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.record import Recorder
@@ -154,10 +154,15 @@ class VirtcardService:
         permits = self._reconciler.permits
         self.set_status(policy=permits.policies.state, policy_error=permits.policies.error)
         permits.consents.forget_refusals()
-        self._reconciler.bridges.judge_all()
+        self.judge_again()
+
+    def judge_again(self) -> tuple[Denied, ...]:
+        """What decides about cards has changed, the policy or the lock of the screen. Why cards went out."""
+        denials = self._reconciler.bridges.judge_all()
         for view in self.registry.domains.values():
             if view.live:
                 self._turns.wake(view.uuid)
+        return denials
 
     def on_card(self, wanted: Wanted) -> None:
         """The card of a domain is another one than it was taken for."""

@@ -9,8 +9,12 @@ from typing import Protocol
 
 from virtcard.errors import PolicyDenied
 from virtcard.policy.decide import Decision, Request, decide
-from virtcard.policy.model import NO_RULE, Action, AskFor, Rule
+from virtcard.policy.model import NO_RULE, Action, AskFor, Rule, WhenLocked
 from virtcard.service.api import Caller
+
+_LOCKS_OUT = frozenset({WhenLocked.EJECT, WhenLocked.DENY_NEW})
+_LOCKS_OUT_IN = frozenset({WhenLocked.EJECT})
+"""What a locked screen means to a card that is to go in, and to one that is in."""
 
 Consent = str
 """What a person said yes to: a card, by `Wanted.consent`."""
@@ -54,6 +58,13 @@ class Denied(PolicyDenied):
         return PolicyDenied(self.message, hint=f"{place} {self.hint}")
 
 
+class Locked(Denied):
+    """The policy says no for as long as the person's screen is locked."""
+
+    def __init__(self, request: Request, rule: Rule) -> None:
+        super().__init__(request, rule, f"{request.name} may not have {request.card} while the screen is locked.")
+
+
 class ConsentNeeded(Denied):
     """The policy says that a person is to be asked first. Whoever can, asks and tries again."""
 
@@ -76,28 +87,26 @@ class Ask(Protocol):
         holds; whoever asks keeps it. A call that is cancelled takes its question along."""
 
 
-async def nobody_to_ask(request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:  # noqa: ARG001
-    """The way to ask while there is no agent: a call of the daemon's owner is an own act, and anything else a no."""
-    if caller is not None and caller.is_owner:
-        return ""
-    return f"{request.name} may have {request.card} when a person at the machine says so, and nobody can be asked."
-
-
 class Gate:
-    """Decides by the rules that `rules` gives now. May be used from any thread."""
+    """Decides by the rules that `rules` gives now, and by whether the person's screen is `locked` now.
 
-    def __init__(self, rules: Callable[[], Sequence[Rule]]) -> None:
+    May be used from any thread."""
+
+    def __init__(self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool]) -> None:
         self._rules = rules
+        self._locked = locked
 
     def decide(self, request: Request) -> Decision:
         """What the policy says, and why."""
         return decide(self._rules(), request)
 
-    def judge(self, request: Request, consents: AbstractSet[Consent]) -> Decision:
-        """The decision by which the card goes in; Denied or ConsentNeeded when it does not."""
+    def judge(self, request: Request, consents: AbstractSet[Consent], *, is_in: bool = False) -> Decision:
+        """The decision by which the card goes in, or stays; Denied, Locked or ConsentNeeded when it does not."""
         decision = self.decide(request)
         if decision.action is Action.DENY:
             raise Denied(request, decision.rule)
+        if self._locked() and decision.rule.when_locked in (_LOCKS_OUT_IN if is_in else _LOCKS_OUT):
+            raise Locked(request, decision.rule)
         if decision.rule.asks_for(AskFor.INSERT) and consent_to(request) not in consents:
             raise ConsentNeeded(request, decision.rule)
         return decision

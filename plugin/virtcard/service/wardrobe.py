@@ -52,15 +52,10 @@ AskInCommand = Callable[[Fitting, AskFor], bool]
 """Asks a person, in the bridge's thread and in the middle of a command: yes or no."""
 
 
-def nobody_to_ask(_fitting: Fitting, _operation: AskFor) -> bool:
-    """While nobody can be asked, the answer is no."""
-    return False
-
-
 class Wardrobe:
     """One for the daemon: what cards share across bridges has its place here, as the counters of PIN tries."""
 
-    def __init__(self, ask: AskInCommand = nobody_to_ask) -> None:
+    def __init__(self, ask: AskInCommand) -> None:
         self._ask = ask
         self._pins = PinLedgers()
 

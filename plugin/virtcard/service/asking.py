@@ -1,0 +1,51 @@
+"""How an `ask` of the policy reaches the person at the machine: before a card goes in, and within a command."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import CancelledError
+
+from virtcard.limits import ASK_IN_COMMAND_PATIENCE
+from virtcard.policy.decide import Request
+from virtcard.policy.model import AskFor, Rule
+from virtcard.service.agents import Agents
+from virtcard.service.api import Caller
+from virtcard.service.ask import Asker
+from virtcard.service.question import question
+from virtcard.service.seat import Seat
+from virtcard.service.wardrobe import Fitting
+
+ANSWER_GRACE = 1.0
+"""Seconds beyond its patience in which the asker says no by itself."""
+
+
+class Asking:
+    """A `permission.Ask`. Belongs to the event loop's thread, but for `in_command`."""
+
+    def __init__(self, asker: Asker, seat: Seat, agents: Agents) -> None:
+        self._asker = asker
+        self._seat = seat
+        self._agents = agents
+        self._loop = asyncio.get_running_loop()
+
+    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
+        """ "" for a yes, or the reason of a no. A call of the daemon's owner is an own act where no agent runs."""
+        if caller is not None and caller.is_owner and not self._has_agent():
+            return ""
+        answer = await self._asker.ask(question(request, rule, operation))
+        return "" if answer.allowed else answer.why
+
+    def in_command(self, fitting: Fitting, operation: AskFor) -> bool:
+        """The same in a bridge's thread, while the guest waits for its command: yes, or no."""
+        asking = asyncio.run_coroutine_threadsafe(
+            self(fitting.request, fitting.decision.rule, operation, None), self._loop
+        )
+        try:
+            return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
+        except (TimeoutError, CancelledError):
+            asking.cancel()
+            return False
+
+    def _has_agent(self) -> bool:
+        person = self._seat.presence.person
+        return person is not None and self._agents.of(person.uid) is not None

@@ -1,0 +1,230 @@
+"""The person at the machine in the service: asked before a card goes in, and in the middle of a command; the lock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from helpers.bus import run_async
+from helpers.qemu_peer import QemuPeer
+from helpers.services import ServiceLab, has_card, refused, running_lab
+from virtcard.errors import PolicyDenied
+from virtcard.policy.model import AskFor
+from virtcard.service.api import Caller
+from virtcard.service.question import Notice, NoticeKind, Question
+from virtcard.service.seat import Person, Presence
+
+ALICE = Caller("alice")
+HERE = Person(os.getuid(), "")
+VERIFY = b"\x00\x20\x00\x80\x06123456"
+SIGN = bytes.fromhex("002A9E9A04") + b"hash"
+OK = b"\x90\x00"
+REFUSED = b"\x69\x82"
+
+
+class Agent:
+    """Answers each question with the next of `answers`, and remembers what it was asked and told."""
+
+    uid = HERE.uid
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.asked: list[Question] = []
+        self.told: list[Notice] = []
+
+    async def ask(self, number: str, question: Question) -> object:
+        self.asked.append(question)
+        if not self.answers:
+            await asyncio.Event().wait()
+        return self.answers.pop(0)
+
+    def cancel(self, number: str) -> None:
+        self.answers.append("cancelled")
+
+    def tell(self, notice: Notice) -> None:
+        self.told.append(notice)
+
+    @property
+    def operations(self) -> list[str]:
+        return [question.operation for question in self.asked]
+
+
+@asynccontextmanager
+async def at_the_machine(rule: str, agent: Agent | None) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
+    """Somebody sits there, perhaps with an agent."""
+    async with running_lab(policy=f"[[rule]]\n{rule}") as (lab, peer):
+        lab.daemon.seat.take(Presence(HERE))
+        if agent is not None:
+            lab.service.agents.add(agent)
+        lab.source.card("one").answers.update({VERIFY: OK, SIGN: OK})
+        yield lab, peer
+
+
+def lock(lab: ServiceLab, *, locked: bool = True) -> None:
+    lab.daemon.seat.take(Presence(HERE, locked))
+
+
+async def asked_in(peer: QemuPeer, command: bytes) -> bytes:
+    """What the guest gets; the event loop goes on meanwhile, and the person answers."""
+    return await asyncio.to_thread(peer.exchange, command)
+
+
+def test_a_person_is_asked_before_the_card_goes_in() -> None:
+    async def scene() -> None:
+        agent = Agent("once")
+        async with at_the_machine('action = "ask"', agent) as (lab, peer):
+            await lab.insert("run", "reader:one", caller=ALICE)
+            await lab.inserted("run", peer)
+            (question,) = agent.asked
+            assert (question.domain, question.source, question.operation) == ("run", "reader:one", AskFor.INSERT)
+
+    run_async(scene())
+
+
+@pytest.mark.parametrize("answer", ["deny", "always", "rubbish", ""])
+def test_a_no_and_whatever_was_not_offered_keeps_the_card_out(answer: str) -> None:
+    async def scene() -> None:
+        async with at_the_machine('action = "ask"', Agent(answer)) as (lab, peer):
+            error = await refused(lab.insert("run", "reader:one", caller=ALICE), PolicyDenied)
+            assert error.message == "It was refused."
+            assert not has_card(peer)
+
+    run_async(scene())
+
+
+def test_the_owners_own_call_is_asked_about_too_where_an_agent_runs() -> None:
+    async def scene() -> None:
+        agent = Agent("deny")
+        async with at_the_machine('action = "ask"', agent) as (lab, _peer):
+            await refused(lab.insert("run", "reader:one"), PolicyDenied)
+            assert agent.operations == ["insert"]
+
+    run_async(scene())
+
+
+def test_without_an_agent_the_owners_own_call_is_enough() -> None:
+    async def scene() -> None:
+        async with at_the_machine('action = "ask"', None) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+
+    run_async(scene())
+
+
+def test_a_pin_and_a_signature_are_asked_for_once_each_until_a_reset() -> None:
+    async def scene() -> None:
+        agent = Agent("once", "once")
+        rule = 'action = "ask"\nask-for = ["pin", "sign"]\npin-reserve = 0'
+        async with at_the_machine(rule, agent) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, VERIFY) == OK
+            assert await asked_in(peer, VERIFY) == OK
+            assert await asked_in(peer, SIGN) == OK
+            assert await asked_in(peer, SIGN) == OK
+            assert agent.operations == ["pin", "sign"]
+
+    run_async(scene())
+
+
+def test_a_no_in_the_middle_of_a_command_never_reaches_the_card() -> None:
+    async def scene() -> None:
+        agent = Agent("deny")
+        rule = 'action = "ask"\nask-for = ["sign"]'
+        async with at_the_machine(rule, agent) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, SIGN) == REFUSED
+            assert await asked_in(peer, SIGN) == REFUSED  # a moment later it is not asked again
+            assert SIGN not in lab.source.card("one").commands
+            assert agent.operations == ["sign"]
+
+    run_async(scene())
+
+
+def test_nobody_there_is_a_no_in_the_middle_of_a_command() -> None:
+    async def scene() -> None:
+        async with at_the_machine('action = "ask"\nask-for = ["pin"]', None) as (lab, peer):
+            lab.daemon.seat.take(Presence(None))
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, VERIFY) == REFUSED
+
+    run_async(scene())
+
+
+def test_a_lock_while_a_person_thinks_is_a_no() -> None:
+    async def scene() -> None:
+        agent = Agent()
+        async with at_the_machine('action = "ask"\nask-for = ["sign"]', agent) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            waiting = asyncio.ensure_future(asked_in(peer, SIGN))
+            await lab.until(lambda: agent.asked, "the person is asked")
+            lock(lab)
+            assert await waiting == REFUSED
+
+    run_async(scene())
+
+
+@pytest.mark.parametrize("rule", ['when-locked = "eject"', 'when-locked = "deny-new"'])
+def test_a_locked_screen_keeps_cards_out(rule: str) -> None:
+    async def scene() -> None:
+        async with at_the_machine(f'action = "allow"\n{rule}', None) as (lab, peer):
+            lock(lab)
+            error = await refused(lab.insert("run", "reader:one"), PolicyDenied)
+            assert error.message == "run may not have reader:one while the screen is locked."
+            lock(lab, locked=False)
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+
+    run_async(scene())
+
+
+def test_a_lock_ejects_where_the_rule_says_so_tells_the_person_and_brings_the_card_back() -> None:
+    async def scene() -> None:
+        agent = Agent()
+        async with at_the_machine('action = "allow"\nwhen-locked = "eject"', agent) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            lock(lab)
+            await lab.empty("run", peer)
+            assert [(notice.kind, notice.source) for notice in agent.told] == [(NoticeKind.LOCKED_EJECT, "reader:one")]
+            await lab.until(lambda: "while the screen is locked" in lab.view("run").last_error, "it is told why")
+            lock(lab, locked=False)
+            await lab.inserted("run", peer)
+
+    run_async(scene())
+
+
+@pytest.mark.parametrize("word", ["keep", "deny-new"])
+def test_a_card_that_is_in_stays_in_where_the_rule_says_so(word: str) -> None:
+    async def scene() -> None:
+        async with at_the_machine(f'action = "allow"\nwhen-locked = "{word}"', None) as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            lock(lab)
+            await lab.settled()
+            assert has_card(peer)
+            assert lab.view("run").card == "reader:one"
+
+    run_async(scene())
+
+
+def test_the_person_hears_when_the_pin_guard_stops_a_machine() -> None:
+    async def scene() -> None:
+        agent = Agent()
+        async with at_the_machine('action = "allow"\npin-reserve = 3', agent) as (lab, peer):
+            lab.source.card("one").answers[VERIFY[:4]] = b"\x63\xc3"
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, VERIFY) == b"\x69\x83"
+            await lab.until(lambda: agent.told, "the person is told")
+            (notice,) = agent.told
+            assert (notice.kind, notice.domain) == (NoticeKind.PIN_GUARD, "run")
+
+    run_async(scene())
