@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,21 +35,34 @@ def home() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-def daemon(home: Path) -> Iterator[Virtcardd]:
-    """A session instance whose libvirt has one running domain with a reader."""
+@contextmanager
+def serving(home: Path, store: Path) -> Iterator[Virtcardd]:
+    """A session instance whose libvirt has one running domain with a reader; its cards lie below `store`."""
     devices = XHCI + reader_xml(home / "virtcard" / socket_name(RUN))
     (home / "node.xml").write_text(f"<node>{domain_xml('run', devices=devices)}</node>")
     with private_bus() as bus:
         environment = os.environ | {
             "DBUS_SESSION_BUS_ADDRESS": bus.address,
             "XDG_RUNTIME_DIR": str(home),
-            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_DATA_HOME": str(store),
             "PCSCLITE_CSOCK_NAME": str(home / "no-pcscd"),
         }
         with session_virtcardd(environment, home, "--connect", f"test://{home}/node.xml") as running:
             yield running
     assert "Traceback" not in running.log
+
+
+@pytest.fixture
+def daemon(home: Path) -> Iterator[Virtcardd]:
+    with serving(home, home / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def other(home: Path) -> Iterator[tuple[Virtcardd, Path]]:
+    """A second one, with a bus and a libvirt of its own, on the same store."""
+    with TemporaryDirectory(prefix="vc-") as name, serving(Path(name), home / "data") as running:
+        yield running, Path(name)
 
 
 @pytest.fixture
@@ -90,3 +104,23 @@ def test_cards_that_are_there_when_the_daemon_starts_are_there_when_its_name_is(
     daemon.stop()
     daemon.start()
     assert card(client, "jane")["Type"] == "piv"
+
+
+def test_two_daemons_on_one_store_never_have_the_same_card_at_once(
+    daemon: Virtcardd, other: tuple[Virtcardd, Path], home: Path
+) -> None:
+    second, second_home = other
+    peers = [QemuPeer(each / "virtcard" / socket_name(RUN)) for each in (home, second_home)]
+    daemon.run("card", "create", "jane", "--type", "piv", "--key", "p256", *NEW, stdin=SECRETS)
+    daemon.virtcard("insert", "run", "card:jane")
+    refused = second.run("insert", "run", "card:jane")
+    assert (refused.returncode, refused.stderr.splitlines()[0]) == (1, "virtcard: The card jane is in use.")
+    assert second.json("info", "run")["card"] == ""
+    assert peers[0].exchange(SELECT_PIV)[0] in {0x61, 0x90}
+    assert peers[0].exchange(WRONG_PIN) == bytes.fromhex("63C2")
+    daemon.kill()
+    second.virtcard("insert", "run", "card:jane")
+    assert peers[1].exchange(SELECT_PIV)[0] in {0x61, 0x90}
+    assert peers[1].exchange(WRONG_PIN) == bytes.fromhex("63C1")
+    for peer in peers:
+        peer.close()

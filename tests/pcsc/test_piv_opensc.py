@@ -118,6 +118,17 @@ def test_all_certificates_and_keys_are_listed(rsa_tools: Tools) -> None:
     assert listed.count("Private Key Object; RSA") == 4
 
 
+def test_nss_lists_the_certificates_through_opensc(rsa_tools: Tools) -> None:
+    (rsa_tools.folder / "nss").mkdir()
+    rsa_tools.run("certutil", "-N", "-d", "sql:nss", "--empty-password")
+    (library,) = Path("/usr/lib").glob("*/opensc-pkcs11.so")
+    with (rsa_tools.folder / "nss/pkcs11.txt").open("a") as modules:
+        modules.write(f"library={library}\nname=opensc\n\n")
+    listed = rsa_tools.run("certutil", "-L", "-h", "all", "-d", "sql:nss")
+    for name in ("PIV Authentication", "Digital Signature", "Key Management", "Card Authentication"):
+        assert f"Certificate for {name}" in listed
+
+
 def test_a_retired_key_with_its_certificate_is_listed_and_deciphers(lab: Lab, tmp_path: Path) -> None:
     card = new_card(tmp_path / "cards", algorithms=[(0x9A, Algorithm.P256), (0x82, Algorithm.RSA2048)])
     tools = Tools(lab, card, tmp_path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,17 @@ def test_a_damaged_database_is_a_sentence(tmp_path: Path) -> None:
         (tmp_path / file).write_bytes(b"\xff" * 5000)
     with pytest.raises(Failed, match="NSS database"):
         import_nss(str(tmp_path), NICKNAMES, nss.PASSWORD)
+
+
+@pytest.mark.parametrize("file", database.FILES[:2])
+def test_a_database_that_another_program_has_locked_is_read_all_the_same(tmp_path: Path, file: str) -> None:
+    """We read a copy, and NSS keeps its databases in SQLite, which locks them while somebody writes."""
+    copy = tmp_path / "card"
+    shutil.copytree(nss.shared_database(), copy)
+    with closing(sqlite3.connect(copy / file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        found = import_nss(str(copy), NICKNAMES, nss.PASSWORD)
+    assert [material.der for material in found] == nss.certificates()
 
 
 def test_no_library_that_a_database_names_is_loaded(tmp_path: Path) -> None:
