@@ -16,6 +16,7 @@ QUICK = LeaseTimes(idle=0.05, idle_logged_in=0.2, last_call=0.6, longest=0.9, pa
 
 VERIFY = bytes.fromhex("0020008006313233343536")
 READ = bytes.fromhex("00b0000010")
+PROTECTED = bytes.fromhex("0088000004aabbccdd")
 
 
 class Physical:
@@ -27,11 +28,15 @@ class Physical:
         self.times: list[float] = []
         self.owner: SharedFake | None = None
         self.atr = ATR
+        self.logged_in = False
+        """For whoever sets it; a reset ends it."""
 
     def note(self, who: str, what: str) -> None:
         """Something was done."""
         self.deeds.append((who, what))
         self.times.append(time.monotonic())
+        if what.endswith("reset") or what.startswith("power"):
+            self.logged_in = False
 
     def did(self, who: str) -> list[str]:
         """What one did, in order."""

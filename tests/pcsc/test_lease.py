@@ -35,7 +35,7 @@ def source(lab: Lab) -> ReaderSource:
 def machine(source: ReaderSource, rules: LeaseRules | None = None) -> tuple[Leased, Selection]:
     """A machine with the card in."""
     leased = source.open(READERS[0])
-    leased.rules = rules or LeaseRules()
+    leased.agree(rules or LeaseRules())
     card = Selection(leased)
     card.power_on()
     return leased, card
@@ -223,7 +223,7 @@ def test_exclusive_card_can_be_logged_out_and_powered_on_again(source: ReaderSou
 
 def test_card_that_a_host_program_uses_cannot_be_had_alone(source: ReaderSource) -> None:
     leased = source.open(READERS[0])
-    leased.rules = LeaseRules(exclusive=True)
+    leased.agree(LeaseRules(exclusive=True))
     with host() as program:
         with pytest.raises(CardError, match="nobody can have it alone"):
             leased.power_on()
@@ -235,7 +235,7 @@ def test_card_that_a_host_program_uses_cannot_be_had_alone(source: ReaderSource)
 def test_other_machines_hear_that_the_card_is_for_one_alone(source: ReaderSource) -> None:
     machine(source, LeaseRules(exclusive=True))
     with pytest.raises(Busy, match="has it for itself"):
-        source.open(READERS[0])
+        machine(source)
 
 
 def test_stuck_card_holds_up_others_no_longer_than_they_wait(lab: Lab) -> None:

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from helpers.fake_card import ATR, OK
-from helpers.shared_card import QUICK, READ, VERIFY, SharedLab, send
+from helpers.shared_card import PROTECTED, QUICK, READ, VERIFY, SharedLab, send
 from helpers.waiting import wait_until
-from virtcard.card.base import CardEvent, Logout, Transmission
+from virtcard.card.base import CardEvent, Transmission
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseRules
 from virtcard.card.selection import Selection
@@ -20,7 +20,6 @@ SELECT = bytes.fromhex("00a4040009a00000030800001000")
 CHAIN = bytes.fromhex("102a9e9a0400010203")
 CHAIN_END = bytes.fromhex("002a9e9a0404050607")
 MORE = bytes.fromhex("00cb3fff055c035fc102")
-PROTECTED = bytes.fromhex("0088000004aabbccdd")
 WRITE = bytes.fromhex("00db3fff0400010203")
 
 
@@ -228,7 +227,6 @@ def test_program_that_resets_for_ever_is_an_error(lab: SharedLab) -> None:
 
 def test_logout_ends_the_lease_with_a_reset(lab: SharedLab) -> None:
     card, _ = lab.machine("vm")
-    assert isinstance(card, Logout)
     send(card, VERIFY)
     before = time.monotonic()
     card.logout()
@@ -485,8 +483,23 @@ def test_card_of_others_cannot_become_exclusive(lab: SharedLab) -> None:
     lab.machine("other")
     card, _ = lab.newcomer("vm")
     with pytest.raises(Busy):
-        card.rules = ALONE
+        card.agree(ALONE)
     assert not card.rules.exclusive
+
+
+def test_machine_that_has_the_card_may_have_it_by_other_rules(lab: SharedLab) -> None:
+    """Its card goes out, and the same one comes in: there is room for that."""
+    shared, _ = lab.machine("vm")
+    alone, _ = lab.newcomer("vm")
+    alone.agree(ALONE, instead_of=shared)
+    shared.power_off()
+    alone.power_on()
+    again, _ = lab.newcomer("vm")
+    again.agree(LeaseRules(), instead_of=alone)
+    with pytest.raises(CardError, match="has it for itself"):
+        again.power_on()
+    alone.power_off()
+    assert again.power_on() == ATR
 
 
 def test_exclusive_card_can_be_powered_on_again(lab: SharedLab) -> None:
@@ -494,7 +507,7 @@ def test_exclusive_card_can_be_powered_on_again(lab: SharedLab) -> None:
     card.transmit(READ)
     assert card.power_on() == ATR
     assert card.transmit(READ) == OK
-    card.rules = LeaseRules()
+    card.agree(LeaseRules())
     card.power_on()
     card.transmit(READ)
     until(lab, "vm", "end")

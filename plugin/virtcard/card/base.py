@@ -82,14 +82,6 @@ class SharedCard(Card, InReader, Protocol):
 
 
 @runtime_checkable
-class Logout(Protocol):
-    """A card whose login can be ended from any thread."""
-
-    def logout(self) -> None:
-        """End every login now, or before anybody can use it. Never blocks."""
-
-
-@runtime_checkable
 class Source(Protocol):
     """What a user names `scheme:rest`: it opens the card that a bridge then owns."""
 

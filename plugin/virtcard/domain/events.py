@@ -117,3 +117,13 @@ class HypervisorEvent:
     event: int = 0
     detail: int = 0
     namespace: str = ""
+
+
+def ends_login(event: HypervisorEvent) -> bool:
+    """Whoever logged in to a card from the machine may not be there any more, and the card does not see it.
+
+    A reset, a stop, a pause, a revert, a migration, a crash; and what libvirt may come to tell of later.
+    """
+    if event.kind is EventKind.REBOOT:
+        return True
+    return event.kind is EventKind.LIFECYCLE and event.event not in (Lifecycle.DEFINED, Lifecycle.UNDEFINED)

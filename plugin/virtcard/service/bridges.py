@@ -42,6 +42,8 @@ class _Running:
     endpoint: Endpoint
     ledger: Ledger = field(default_factory=Ledger)
     seated: _Seated | None = None
+    logout: Callable[[], None] | None = None
+    """Ends the login to the card that is seated."""
 
 
 @dataclass(slots=True)
@@ -131,11 +133,17 @@ class Bridges:
             start(card.power_off)
             raise
 
+    def logout(self, uuid: UUID) -> None:
+        """End what logins there are from this domain; its cards stay in."""
+        for (domain, _), running in self._running.items():
+            if domain == uuid and running.logout:
+                running.logout()
+
     def take_out(self, key: Key) -> None:
         """Take out what is in."""
         running = self._running[key]
         if running.seated:
-            running.seated = None
+            running.seated = running.logout = None
             running.bridge.eject()
             self._show(key, running)
 
@@ -179,10 +187,11 @@ class Bridges:
 
     def _seat(self, key: Key, running: _Running, seated: _Seated) -> None:
         admit = partial(self._admit, key, seated)
-        fitting = Fitting(seated.card, key[1], seated.wanted.request, seated.decision, running.ledger, admit)
-        card = self._wardrobe.dress(fitting)
-        running.seated = seated
-        running.bridge.insert(card)
+        before = running.seated.card if running.seated else None
+        fitting = Fitting(seated.card, key[1], seated.wanted.request, seated.decision, running.ledger, admit, before)
+        dressed = self._wardrobe.dress(fitting)
+        running.seated, running.logout = seated, dressed.logout
+        running.bridge.insert(dressed.card)
         self._show(key, running)
 
     def _show(self, key: Key, running: _Running) -> None:

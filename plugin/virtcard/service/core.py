@@ -9,7 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from virtcard.card.sources import Sources
-from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped
+from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped, ends_login
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
 from virtcard.domain.record import DomainRecord
@@ -177,6 +177,8 @@ class VirtcardService:
         """Something happened to a domain."""
         if event.uuid is None or (event.kind is EventKind.METADATA and event.namespace != WISH_NAMESPACE):
             return
+        if ends_login(event):
+            self._reconciler.bridges.logout(event.uuid)
         known = self.registry.domains.get(event.uuid) is not None
         burst = known and event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)

@@ -1,6 +1,6 @@
 """What stands between a bridge and its card. Each wrapper is a Card around a Card; here is the order of all of them.
 
-bridge -> Admission -> Guard -> Audit -> Selection -> card
+bridge -> Admission -> Guard -> Audit -> Selection -> Leased, or LogoutByReset around another card
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from virtcard.card.guard.ledger import PinLedgers
 from virtcard.card.guard.operations import Operation
 from virtcard.card.guard.pins import PinGuard
 from virtcard.card.guard.profile import Profile, compile_profile
+from virtcard.card.lease.leased import Leased
+from virtcard.card.lease.rules import LeaseRules
+from virtcard.card.logout import LogoutByReset
 from virtcard.card.selection import Selection
 from virtcard.policy.decide import Decision, Request
-from virtcard.policy.model import AskFor, Commands, Rule
+from virtcard.policy.model import AskFor, Commands, Handover, HostLogin, Rule, Sharing
 
 PROFILES_KEPT = 64
 """Compiled command tables; a policy has a few."""
@@ -46,6 +49,17 @@ class Fitting:
     """Of the bridge: it goes on counting from card to card, and hears what the guard stops."""
     admit: Callable[[bytes], None]
     """Given the ATR of the card that was found, raises CardError when the decision does not hold for it."""
+    before: Card | None = None
+    """What is in the virtual reader still, and goes out for this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dressed:
+    """A card as the bridge gets it."""
+
+    card: Card
+    logout: Callable[[], None]
+    """Ends the login to it, from any thread, without waiting."""
 
 
 AskInCommand = Callable[[Fitting, AskFor], bool]
@@ -59,13 +73,13 @@ class Wardrobe:
         self._ask = ask
         self._pins = PinLedgers()
 
-    def dress(self, fitting: Fitting) -> Card:
-        """The card as the bridge gets it. InvalidArgument when the rule's table of commands cannot be meant.
+    def dress(self, fitting: Fitting) -> Dressed:
+        """InvalidArgument when the rule's table of commands cannot be meant, Busy when others leave no room for it.
 
         The ledger counts what the guest asks, and not what Selection replays."""
-        card: Card = Selection(fitting.card)
-        card = Audit(card, fitting.ledger)
-        return Admission(self._guarded(card, fitting), fitting.admit)
+        bare = _with_logout(fitting)
+        card = Audit(Selection(bare), fitting.ledger)
+        return Dressed(Admission(self._guarded(card, fitting), fitting.admit), bare.logout)
 
     def _guarded(self, card: Card, fitting: Fitting) -> Guard:
         rule = fitting.decision.rule
@@ -77,6 +91,22 @@ class Wardrobe:
             ask_for=_asked_for(rule),
             observer=fitting.ledger,
         )
+
+
+def _with_logout(fitting: Fitting) -> Leased | LogoutByReset:
+    card = fitting.card
+    if not isinstance(card, Leased):
+        return LogoutByReset(card)
+    card.agree(_lease_rules(fitting.decision.rule), fitting.before)
+    return card
+
+
+def _lease_rules(rule: Rule) -> LeaseRules:
+    return LeaseRules(
+        exclusive=rule.sharing is Sharing.EXCLUSIVE,
+        host_login=rule.host_login is HostLogin.SHARE,
+        reinsert=rule.handover is Handover.REINSERT,
+    )
 
 
 @lru_cache(PROFILES_KEPT)

@@ -61,10 +61,12 @@ class Leased:
         """How this machine has the card."""
         return self._rules
 
-    @rules.setter
-    def rules(self, rules: LeaseRules) -> None:
-        """Busy when they cannot be kept beside those who have the card now. `exclusive` counts from `power_on`."""
-        self._office.check(self, exclusive=rules.exclusive)
+    def agree(self, rules: LeaseRules, instead_of: object = None) -> None:
+        """Have it by these rules from the next `power_on` on; Busy when those who have the card now leave no room.
+
+        `instead_of` is the card that the same machine lets go for this one.
+        """
+        self._office.check(self, exclusive=rules.exclusive, instead_of=instead_of)
         self._rules = rules
 
     @property

@@ -78,10 +78,10 @@ class LeaseOffice:
 
     # Who may take part.
 
-    def check(self, member: Holder, *, exclusive: bool) -> None:
-        """Busy when this member cannot come in now."""
+    def check(self, member: Holder, *, exclusive: bool, instead_of: object = None) -> None:
+        """Busy when this member cannot come in now, or as soon as another one is out."""
         with self._changed:
-            self._check(member, exclusive=exclusive)
+            self._check(member, exclusive=exclusive, instead_of=instead_of)
 
     def join(self, member: Holder, *, exclusive: bool) -> None:
         """From now on the card is in for this member; Busy when it is, or shall be, for one alone."""
@@ -100,13 +100,13 @@ class LeaseOffice:
             if self.last is member:
                 self.last = None
 
-    def _check(self, member: Holder, *, exclusive: bool) -> None:
-        if self._exclusive not in (None, member):
+    def _check(self, member: Holder, *, exclusive: bool, instead_of: object = None) -> None:
+        if self._exclusive not in (None, member, instead_of):
             raise Busy(
                 f'The card in "{self.reader}" is in another virtual machine, which has it for itself.',
                 hint="Eject it there first.",
             )
-        if exclusive and self._members - {member}:
+        if exclusive and any(other not in (member, instead_of) for other in self._members):
             raise Busy(
                 f'The card in "{self.reader}" is in another virtual machine, and this one shall have it for itself.',
                 hint="Eject it there first, or share it.",
