@@ -88,7 +88,11 @@ def _dressed() -> Card:
     """As the service dresses it for a rule of the policy."""
     request = Request(UUID(int=1), "vm", source="reader:Reader", reader="Reader", atr=ATR)
     decision = Decision(Action.ALLOW, Rule(Action.ALLOW))
-    return Wardrobe().dress(Fitting(_leased(), 0, request, decision, Ledger(), lambda _atr: None)).card
+    return (
+        Wardrobe(lambda _fitting, _operation: False)
+        .dress(Fitting(_leased(), 0, request, decision, Ledger(), lambda _atr: None))
+        .card
+    )
 
 
 def _measure(turns: dict[str, Callable[[bytes], bytes]]) -> dict[str, float]:
