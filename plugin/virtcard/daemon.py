@@ -181,6 +181,8 @@ class Daemon:
             self.changes.passthru_supported = await self.link.call(lambda hypervisor: hypervisor.passthru_supported())
         if self.changes.emulated_supported is None:
             self.changes.emulated_supported = await self.link.call(lambda hypervisor: hypervisor.emulated_supported())
+        if self.changes.spice_supported is None:
+            self.changes.spice_supported = await self.link.call(lambda hypervisor: hypervisor.spice_supported())
         await self.service.full_pass()
         self._first_pass.set()
 

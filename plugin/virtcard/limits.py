@@ -125,6 +125,9 @@ NSS_DATABASE_MAX: Final = 16 * 1024 * 1024
 CERTUTIL_PATIENCE: Final = 5.0
 """Seconds for one look into an NSS database; it takes 20 ms."""
 
+SPICE_SERVER_PATIENCE: Final = 5.0
+"""Seconds for asking the spice-server library what it can; it takes 60 ms."""
+
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
 

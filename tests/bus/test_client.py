@@ -295,7 +295,7 @@ def test_the_setup_of_a_reader_travels_whole(client: Client, service: FakeServic
 
 
 @pytest.mark.parametrize(
-    "said", [{"port": "7001"}, {"mode": "spice"}, {"mode": "host", "tls": True}, {"certificates": "a,b,c"}]
+    "said", [{"port": "7001"}, {"mode": "vnc"}, {"mode": "host", "tls": True}, {"certificates": "a,b,c"}]
 )
 def test_a_setup_that_does_not_fit_together_is_refused(
     client: Client, service: FakeService, said: dict[str, Any]

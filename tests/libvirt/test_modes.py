@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
@@ -11,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import libvirt
+import libvirt_qemu
 import pytest
 
 from helpers.bus import run_async
@@ -25,8 +27,8 @@ from virtcard.domain.model import parse_domain
 from virtcard.domain.plan import plan_disable, plan_enable
 from virtcard.domain.preflight import HostFacts, check
 from virtcard.domain.render import Renderer
-from virtcard.domain.setup import ReaderSetup, reader_setup
-from virtcard.domain.state import VirtualReader
+from virtcard.domain.setup import Mode, ReaderSetup, reader_setup
+from virtcard.domain.state import VirtualReader, reader_state
 from virtcard.errors import DomainStateError, InvalidArgument, PreflightFailed
 from virtcard.limits import EMULATED_CARD_MAX
 from virtcard.service.api import EnableOptions
@@ -35,6 +37,7 @@ from virtcard.wire.vscard import UNDEFINED_READER_ID, Decoder, Init, MessageType
 
 RENDERER = Renderer(None)
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+SPICE_CARD = "<smartcard mode='passthrough' type='spicevmc'/>"
 CERTIFICATES = ("one", "two & three", "four")
 SETUPS = {
     "host": reader_setup("host"),
@@ -43,6 +46,7 @@ SETUPS = {
     "bind": reader_setup("tcp", port=7001),
     "connect": reader_setup("tcp", address="::1", port=7001, role="connect"),
     "tls": reader_setup("tcp", address="cards.example.org", port=7001, role="connect", tls=True),
+    "spice": reader_setup("spice"),
 }
 ARGUMENTS = {
     "host": ['"driver":"ccid-card-emulated","backend":"nss-emulated"'],
@@ -51,6 +55,7 @@ ARGUMENTS = {
     "bind": ["host=127.0.0.1,port=7001,server=on,wait=off", '"driver":"ccid-card-passthru"'],
     "connect": ["host=::1,port=7001,reconnect=1"],
     "tls": ["host=cards.example.org,port=7001,reconnect=1,tls-creds=", "tls-creds-x509"],
+    "spice": ["-chardev spicevmc,id=charsmartcard0,name=smartcard", '"driver":"ccid-card-passthru"'],
 }
 
 
@@ -65,6 +70,11 @@ def connection(libvirtd: Libvirtd) -> Iterator[libvirt.virConnect]:
     opened = libvirtd.open()
     yield opened
     opened.close()
+
+
+def graphics(name: str) -> str:
+    """What the domain of a setup needs beside its reader: without SPICE graphics libvirt takes no SPICE device."""
+    return "<graphics type='spice'><listen type='none'/></graphics>" if SETUPS[name].mode is Mode.SPICE else ""
 
 
 def enable(xml: str, setup: ReaderSetup) -> str:
@@ -84,7 +94,7 @@ def test_libvirts_schema_takes_the_device(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SETUPS)
 def test_libvirt_keeps_the_device_and_a_disabled_domain_is_as_it_was(connection: libvirt.virConnect, name: str) -> None:
-    before = define(connection, qemu_xml(name))
+    before = define(connection, qemu_xml(name, devices=graphics(name)))
     enabled = define(connection, enable(before, SETUPS[name]))
     reader = parse_domain(enabled).reader
     assert reader is not None
@@ -95,7 +105,9 @@ def test_libvirt_keeps_the_device_and_a_disabled_domain_is_as_it_was(connection:
 
 @pytest.mark.parametrize("name", SETUPS)
 def test_qemu_is_given_what_the_mode_says(connection: libvirt.virConnect, name: str) -> None:
-    native = connection.domainXMLToNative("qemu-argv", enable(qemu_xml("argv"), SETUPS[name]), 0)
+    native = connection.domainXMLToNative(
+        "qemu-argv", enable(qemu_xml("argv", devices=graphics(name)), SETUPS[name]), 0
+    )
     assert '"driver":"usb-ccid","id":"ccid0"' in native
     assert all(argument in native for argument in ARGUMENTS[name])
 
@@ -116,8 +128,57 @@ def test_qemu_here_has_the_card_that_libcacard_makes(libvirtd: Libvirtd) -> None
     hypervisor.open()
     try:
         assert hypervisor.emulated_supported() is True
+        assert hypervisor.spice_supported() is True
     finally:
         hypervisor.close()
+
+
+def test_a_machine_starts_with_a_card_over_spice(libvirtd: Libvirtd, connection: libvirt.virConnect) -> None:
+    place = libvirtd.directory / "spice.sock"
+    boxes = f"<graphics type='spice'><listen type='socket' socket='{place}'/></graphics>{SPICE_CARD}"
+    before = define(connection, define(connection, qemu_xml("spice", devices=boxes)))
+    plan = plan_enable(before, socket_of(before), renderer=RENDERER, setup=SETUPS["spice"], on_existing="replace")
+    domain = connection.defineXML(plan.xml)
+    domain.create()
+    try:
+        assert state_of(domain) == (VirtualReader.PRESENT, "spice", True)
+        chardevs = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-chardev"}', 0))["return"]
+        kinds = {each["label"]: each["filename"] for each in chardevs}
+        assert kinds["charsmartcard0"].startswith("spicevmc")
+        with socket.socket(socket.AF_UNIX) as viewer:
+            viewer.connect(str(place))
+    finally:
+        domain.destroy()
+    after = define(connection, plan_disable(domain.XMLDesc(INACTIVE)).xml)
+    domain.undefine()
+    assert canonical(after) == canonical(before)
+    assert [card.word for card in parse_domain(after).smartcards] == ["spicevmc"]
+
+
+def test_qemu_aborts_with_two_spice_smart_cards_and_preflight_says_so(connection: libvirt.virConnect) -> None:
+    namespace = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+    arguments = "".join(
+        f"<qemu:arg value='{word}'/>"
+        for word in ("-chardev", "spicevmc,id=second,name=smartcard", "-device", "usb-ccid,id=other,bus=usb.0",
+                     "-device", "ccid-card-passthru,chardev=second,bus=other.0")
+    )  # fmt: skip
+    xml = enable(qemu_xml("two", devices=graphics("spice")), SETUPS["spice"])
+    second = xml.replace("<domain ", f"<domain {namespace} ", 1).replace(
+        "</domain>", f"<qemu:commandline>{arguments}</qemu:commandline></domain>"
+    )
+    found = check(parse_domain(second), HostFacts(""), setup=SETUPS["spice"])
+    assert [finding.code for finding in found] == ["spice-smartcard-second"]
+    domain = connection.defineXML(second)
+    try:
+        with pytest.raises(libvirt.libvirtError):
+            domain.create()
+    finally:
+        domain.undefine()
+
+
+def state_of(domain: libvirt.virDomain) -> tuple[VirtualReader, str, bool]:
+    seen = reader_state(domain.XMLDesc(INACTIVE), domain.XMLDesc(0))
+    return seen.reader, seen.mode, seen.in_live
 
 
 async def _enable(lab: ServiceLab, name: str, setup: ReaderSetup, *, on_existing: str = "keep") -> Change:
@@ -175,6 +236,7 @@ def test_a_domain_whose_card_comes_over_tcp_says_who_brings_it() -> None:
         ("connect", "virtcard connect tcp-listen://[::1]:7001 SOURCE"),
         ("tls", "with a TLS tunnel"),
         ("host", "--mode bridge"),
+        ("spice", "remote-viewer --spice-smartcard"),
     ],
 )
 def test_the_hint_says_what_to_do_instead_of_an_insert(setup: str, hint: str) -> None:

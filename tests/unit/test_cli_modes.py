@@ -72,6 +72,11 @@ def test_enable_says_who_brings_the_card_over_tcp(words: list[str], command: str
     assert command in capsys.readouterr().out
 
 
+def test_spice_is_one_word_and_enable_says_who_brings_the_card(capsys: Capture) -> None:
+    assert asked("--mode", "spice") == {"mode": "spice"}
+    assert "remote-viewer --spice-smartcard" in capsys.readouterr().out
+
+
 def test_tcp_without_a_place_is_left_to_preflight() -> None:
     assert asked("--mode", "tcp") == {"mode": "tcp"}
 

@@ -31,6 +31,7 @@ SETUPS = {
     "bind": reader_setup("tcp", port=7001),
     "connect": reader_setup("tcp", address="::1", port=7001, role="connect"),
     "tls": reader_setup("tcp", address="cards.example.org", port=7001, role="connect", tls=True),
+    "spice": reader_setup("spice"),
 }
 OURS_BY_MEMORY = [name for name in SETUPS if name != "bridge"]
 
@@ -88,7 +89,7 @@ def test_a_device_that_a_user_made_by_hand_is_never_ours(name: str) -> None:
     assert [finding.code for finding in kept.findings] == ["smartcard-existing"]
 
 
-@pytest.mark.parametrize("name", OURS_BY_MEMORY)
+@pytest.mark.parametrize("name", [name for name in OURS_BY_MEMORY if name != "spice"])
 def test_a_device_that_took_the_place_of_ours_is_not_ours(name: str) -> None:
     enabled = enable(domain(""), SETUPS[name]).xml
     root = etree.fromstring(enabled)
@@ -199,3 +200,14 @@ def test_a_change_of_the_mode_is_pending_until_the_domain_is_powered_off() -> No
 def test_a_hand_made_host_card_is_foreign() -> None:
     state = reader_state(domain(HOST), None)
     assert (state.reader, state.foreign, state.mode) == (VirtualReader.FOREIGN, "host", "")
+
+
+@pytest.mark.parametrize("name", ["gnome-boxes", "gnome-boxes-new"])
+def test_the_spice_card_of_gnome_boxes_becomes_ours_only_when_it_may_be_replaced(name: str) -> None:
+    before = vector(name)
+    for word, severity in (("keep", "warning"), ("fail", "error")):
+        plan = enable(before, SETUPS["spice"], word)
+        assert (plan.changed, [finding.severity for finding in plan.findings]) == (False, [severity])
+    assert reader_state(before, None).reader is VirtualReader.FOREIGN
+    ours = reader_state(enable(before, SETUPS["spice"]).xml, None)
+    assert (ours.reader, ours.mode) == (VirtualReader.PRESENT, "spice")

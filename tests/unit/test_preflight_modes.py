@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from virtcard.domain.host import QemuHost, look, nss_facts, qemu_host, tls_direc
 from virtcard.domain.model import parse_domain
 from virtcard.domain.preflight import HostFacts, check
 from virtcard.domain.setup import Role, reader_setup
+from virtcard.domain.spiceserver import spice_subtypes
 from virtcard.domain.uri import parse_uri
 from virtcard.limits import EMULATED_CARD_MAX
 
@@ -168,6 +170,66 @@ def test_missing_tls_files_are_refused() -> None:
     assert finding.code == "tls-files"
     assert "/etc/pki/qemu/ca-cert.pem is missing" in finding.message
     assert tcp(host=host) == []
+
+
+GRAPHICS = "<graphics type='spice'><listen type='none'/></graphics>"
+
+
+def spice(host: HostFacts = HOST, devices: str = GRAPHICS) -> list[tuple[str, str]]:
+    return codes(devices, host, mode="spice")
+
+
+def test_a_card_over_spice_needs_spice_graphics() -> None:
+    assert spice() == []
+    assert spice(devices="<graphics type='vnc'/>") == [("error", "spice-graphics-missing")]
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        (HostFacts("", spice_supported=False), "qemu-without-spice"),
+        (HostFacts("", spice_subtypes=("vdagent", "usbredir")), "spice-server-without-smartcard"),
+        (HostFacts("", spice_subtypes=()), "spice-server-without-smartcard"),
+        (HostFacts("", passthru_supported=False), "qemu-without-ccid"),
+    ],
+)
+def test_a_host_that_cannot_carry_cards_over_spice_is_refused(host: HostFacts, code: str) -> None:
+    assert spice(host) == [("error", code)]
+
+
+def test_a_host_that_can_or_that_nobody_could_ask_is_taken() -> None:
+    able = HostFacts("", passthru_supported=True, spice_supported=True, spice_subtypes=("vdagent", "smartcard"))
+    assert spice(able) == spice(HostFacts("")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "second"),
+    [
+        ("spicevmc,id=cc,name=smartcard", True),
+        ('{"id":"cc","backend":{"type":"spicevmc","data":{"type":"smartcard"}}}', True),
+        ("spicevmc,id=vd,name=vdagent", False),
+        ("socket,id=smartcard,path=/x", False),
+    ],
+)
+def test_a_spice_smart_card_among_the_arguments_for_qemu_is_never_joined_by_a_second(value: str, second: bool) -> None:
+    namespace = "http://libvirt.org/schemas/domain/qemu/1.0"
+    commandline = (
+        f"<q:commandline xmlns:q='{namespace}'><q:arg value='-chardev'/><q:arg value='{value}'/></q:commandline>"
+    )
+    xml = f"<domain type='kvm'><uuid>{UUID}</uuid><devices>{GRAPHICS}</devices>{commandline}</domain>"
+    found = [finding.code for finding in check(parse_domain(xml), HOST, setup=reader_setup("spice"))]
+    assert found == (["spice-smartcard-second"] if second else [])
+
+
+def test_the_host_is_asked_for_spice_in_its_own_mode_alone() -> None:
+    assert look(reader_setup("spice"), QemuHost()).spice_subtypes == ("vdagent", "smartcard", "usbredir")
+    assert look(reader_setup(), QemuHost()).spice_subtypes is None
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "/nonexistent"])
+def test_a_spice_server_that_cannot_be_asked_is_unknown(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    assert spice_subtypes() is None
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ CERTIFICATES = ("a", "b", "c")
 SETUPS = st.one_of(
     st.just(BRIDGE),
     st.just(ReaderSetup(Mode.HOST)),
+    st.just(ReaderSetup(Mode.SPICE)),
     st.builds(
         ReaderSetup,
         st.just(Mode.HOST_CERTIFICATES),
@@ -67,6 +68,7 @@ def test_connect_reconnects() -> None:
         ("bridge", {"insecure": True}),
         ("host", {"role": "bind"}),
         ("host", {"address": "::1"}),
+        ("spice", {"port": 5900}),
     ],
 )
 def test_an_option_of_another_mode_is_refused(mode: str, option: dict[str, object]) -> None:
@@ -76,7 +78,7 @@ def test_an_option_of_another_mode_is_refused(mode: str, option: dict[str, objec
 
 def test_words_that_are_none_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="no mode"):
-        reader_setup("spice")
+        reader_setup("vnc")
     with pytest.raises(InvalidArgument, match="no role"):
         reader_setup("tcp", port=7001, role="server")
 

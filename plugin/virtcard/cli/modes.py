@@ -11,7 +11,7 @@ import click
 from virtcard.errors import InvalidArgument
 
 _PORT_MAX: Final = 65_535
-MODES: Final = ("bridge", "host", "host-certificates", "tcp")
+MODES: Final = ("bridge", "host", "host-certificates", "tcp", "spice")
 
 
 def mode_options(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +45,9 @@ def said(
 
 
 def brought_by(setup: Mapping[str, Any]) -> str:
-    """The sentence that says who brings the card in mode tcp, or ""."""
+    """The sentence that says who brings the card in the modes tcp and spice, or ""."""
+    if setup.get("mode") == "spice":
+        return " Its card comes from a viewer that shares smart cards, such as remote-viewer --spice-smartcard."
     if setup.get("mode") != "tcp" or setup.get("tls") or "port" not in setup:
         return ""
     host = setup["address"]

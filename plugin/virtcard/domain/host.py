@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from virtcard.domain.emulated import NssFacts
-from virtcard.domain.setup import NSS_DATABASE, ReaderSetup, Role
+from virtcard.domain.setup import NSS_DATABASE, Mode, ReaderSetup, Role
+from virtcard.domain.spiceserver import spice_subtypes
 from virtcard.domain.uri import Instance, LibvirtUri
 from virtcard.limits import CERTUTIL_PATIENCE, NSS_DATABASE_MAX
 
@@ -41,10 +42,11 @@ class QemuHost:
 
 @dataclass(frozen=True, slots=True)
 class HostFiles:
-    """What was seen. `nss` is None when QEMU needs no NSS database."""
+    """What was seen. `nss` is None when QEMU needs no NSS database, `spice_subtypes` when it needs no SPICE."""
 
     nss: NssFacts | None = None
     tls_missing: tuple[str, ...] = ()
+    spice_subtypes: tuple[str, ...] | None = None
 
 
 def qemu_host(uri: LibvirtUri, environ: Mapping[str, str]) -> QemuHost:
@@ -58,7 +60,8 @@ def qemu_host(uri: LibvirtUri, environ: Mapping[str, str]) -> QemuHost:
 def look(setup: ReaderSetup, host: QemuHost) -> HostFiles:
     """What a reader of this setup needs, and whether it is there."""
     nss = nss_facts(setup.database or NSS_DATABASE, setup.certificates, host.user) if setup.mode.in_qemu else None
-    return HostFiles(nss, tls_missing(setup.role, host.conf) if setup.tls else ())
+    spice = spice_subtypes() if setup.mode is Mode.SPICE else None
+    return HostFiles(nss, tls_missing(setup.role, host.conf) if setup.tls else (), spice)
 
 
 def nss_facts(database: str, certificates: tuple[str, ...], user: str = "") -> NssFacts:

@@ -17,7 +17,7 @@ import libvirt
 
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.failure import ErrorCode, failure, lost, no_domain, open_failure
-from virtcard.domain.probe import BARE, WITH_CARD, WITH_EMULATED_CARD, schema_probe, uuid_of
+from virtcard.domain.probe import BARE, WITH_CARD, WITH_EMULATED_CARD, WITH_SPICE_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
 from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
 
@@ -190,6 +190,10 @@ class Hypervisor:
     def emulated_supported(self) -> bool | None:
         """The same for ccid-card-emulated."""
         return self._supports(WITH_EMULATED_CARD)
+
+    def spice_supported(self) -> bool | None:
+        """The same for SPICE, and smart cards over it."""
+        return self._supports(WITH_SPICE_CARD)
 
     def _supports(self, probe: str) -> bool | None:
         if self._native(BARE) is not None:

@@ -66,6 +66,8 @@ class DomainModel:
     """It has SPICE graphics."""
     qemu_commandline: bool
     """It passes arguments of its own to QEMU."""
+    spice_smartcard_argument: bool = False
+    """One of these arguments is the character device of a SPICE smart card."""
     put: Smartcard | None = None
     """The device that enable put in, as the metadata remembers it; a bridge's socket speaks for itself."""
     tcp_ports: tuple[int, ...] = ()
@@ -114,6 +116,7 @@ def read_model(root: etree._Element) -> DomainModel:
         usb_hubs=tuple(_usb_ports(root, "hub")),
         spice=any(element.get("type") == "spice" for element in root.iterfind("./devices/graphics")),
         qemu_commandline=root.find(f"./{{{QEMU_NAMESPACE}}}commandline") is not None,
+        spice_smartcard_argument=any(_is_spice_smartcard(text) for text in _qemu_arguments(root)),
         put=_put(root),
         tcp_ports=tuple(_tcp_ports(root)),
     )
@@ -132,6 +135,16 @@ def ccid_elements(root: etree._Element) -> list[etree._Element]:
 def _put(root: etree._Element) -> Smartcard | None:
     element = root.find(f"./metadata/{PUT}/smartcard")
     return None if element is None else read_smartcard(element)
+
+
+def _qemu_arguments(root: etree._Element) -> Iterator[str]:
+    arguments = root.iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")
+    return (element.get("value", "") for element in arguments)
+
+
+def _is_spice_smartcard(argument: str) -> bool:
+    """The value of a `-chardev`: `spicevmc,id=...,name=smartcard`, or with `backend=`, or as JSON."""
+    return "spicevmc" in argument and "smartcard" in argument
 
 
 def _tcp_ports(root: etree._Element) -> Iterator[int]:

@@ -12,6 +12,7 @@ from virtcard.domain.existing import OnExisting, existing_findings, on_existing_
 from virtcard.domain.finding import Finding, Severity
 from virtcard.domain.model import CcidAddress, DomainModel
 from virtcard.domain.setup import BRIDGE, Mode, ReaderSetup
+from virtcard.domain.spice import spice_findings
 from virtcard.domain.tcp import port_findings, tcp_findings, tls_findings
 from virtcard.domain.usb import usb_findings
 from virtcard.limits import UNIX_PATH_MAX
@@ -36,6 +37,9 @@ class HostFacts:
     """Names of other domains whose QEMU listens on the TCP port."""
     tls_missing: tuple[str, ...] = ()
     """TLS files that are not there."""
+    spice_supported: bool | None = None
+    spice_subtypes: tuple[str, ...] | None = None
+    """What spice-server carries for QEMU, None when nobody asked."""
 
 
 def check(
@@ -115,6 +119,8 @@ def _mode(model: DomainModel, host: HostFacts, setup: ReaderSetup) -> Iterator[F
     elif setup.mode is Mode.TCP:
         yield from port_findings(setup, model, host.port_users)
         yield from tls_findings(setup, host.tls_missing)
+    elif setup.mode is Mode.SPICE:
+        yield from spice_findings(model, host.spice_supported, host.spice_subtypes)
     elif host.nss is not None:
         yield from nss_findings(setup, host.nss)
 

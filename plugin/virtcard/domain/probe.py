@@ -21,6 +21,12 @@ WITH_CARD: Final = BARE.replace("</devices>", f"{_CARD}</devices>")
 WITH_EMULATED_CARD: Final = BARE.replace("</devices>", "<smartcard mode='host'/></devices>")
 """The same with a card that libcacard makes, which needs ccid-card-emulated."""
 
+WITH_SPICE_CARD: Final = BARE.replace(
+    "</devices>",
+    "<graphics type='spice'><listen type='none'/></graphics><smartcard mode='passthrough' type='spicevmc'/></devices>",
+)
+"""The same with SPICE graphics, without a place to connect to, and a card over SPICE (qemu_validate.c)."""
+
 
 def schema_probe(xml: str) -> str:
     """A domain with only the smart cards, ccid controllers and metadata of `xml`, which libvirt never defines.

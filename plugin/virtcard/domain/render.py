@@ -36,6 +36,7 @@ _FILES: Final = {
     Mode.HOST: "host.xml.j2",
     Mode.HOST_CERTIFICATES: "host-certificates.xml.j2",
     Mode.TCP: "tcp.xml.j2",
+    Mode.SPICE: "spice.xml.j2",
 }
 _HINT: Final = "Correct it, or remove it to use virtcard's own; nothing was changed."
 

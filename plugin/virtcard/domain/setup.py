@@ -26,6 +26,8 @@ class Mode(StrEnum):
     """In libcacard inside QEMU, which makes a CAC of three certificates of an NSS database."""
     TCP = "tcp"
     """Behind a TCP connection of QEMU's, where `virtcard connect` runs."""
+    SPICE = "spice"
+    """At the SPICE viewer, which lends it while it is connected."""
 
     @property
     def in_qemu(self) -> bool:
@@ -72,6 +74,8 @@ class ReaderSetup:
             return Smartcard("passthrough", "unix", bind=True, path=socket_path)
         if self.mode.in_qemu:
             return Smartcard(self.mode, certificates=self.certificates, database=self.database)
+        if self.mode is Mode.SPICE:
+            return Smartcard("passthrough", "spicevmc")
         return Smartcard(
             "passthrough",
             "tcp",
@@ -91,7 +95,11 @@ _OPTIONS: Final[dict[Mode, frozenset[str]]] = {
     Mode.HOST: frozenset(),
     Mode.HOST_CERTIFICATES: frozenset({"certificates", "database"}),
     Mode.TCP: frozenset({"address", "port", "role", "tls", "insecure"}),
+    Mode.SPICE: frozenset(),
 }
+
+
+_PASSTHROUGH: Final = {"tcp": Mode.TCP, "spicevmc": Mode.SPICE}
 
 
 def reader_setup(
@@ -123,7 +131,7 @@ def reader_setup(
 def mode_of(card: Smartcard) -> Mode:
     """The mode of a device that is ours."""
     if card.mode == "passthrough":
-        return Mode.TCP if card.type == "tcp" else Mode.BRIDGE
+        return _PASSTHROUGH.get(card.type, Mode.BRIDGE)
     return Mode.HOST_CERTIFICATES if card.mode == "host-certificates" else Mode.HOST
 
 

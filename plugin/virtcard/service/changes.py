@@ -48,6 +48,7 @@ class Changes:
     """By domain: its socket paths and ports."""
     passthru_supported: bool | None = None
     emulated_supported: bool | None = None
+    spice_supported: bool | None = None
     qemu: QemuHost = field(default_factory=QemuHost)
 
     @classmethod
@@ -175,6 +176,8 @@ class Changes:
             nss=files.nss,
             port_users=self._others(record, str(setup.port)),
             tls_missing=files.tls_missing,
+            spice_supported=self.spice_supported,
+            spice_subtypes=files.spice_subtypes,
         )
 
     async def _look(self, setup: ReaderSetup) -> HostFiles:

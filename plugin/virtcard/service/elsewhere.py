@@ -1,4 +1,4 @@
-"""Readers that virtcardd gives a domain and does not serve: their cards live in QEMU, or behind TCP."""
+"""Readers that virtcardd does not serve: their cards live in QEMU, behind TCP, or at a SPICE viewer."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def served_elsewhere(record: DomainRecord) -> DomainStateError | None:
         return DomainStateError(
             f"The card of {record.name} lives in QEMU (mode {setup.mode}): virtcardd puts none in and takes none out.",
             hint=f"To put cards in, run 'virtcard enable {record.name} --mode bridge', and power it off and on.",
+        )
+    if setup.mode is Mode.SPICE:
+        return DomainStateError(
+            f"The card of {record.name} comes over SPICE (mode spice): virtcardd puts none in and takes none out.",
+            hint="Connect a viewer that shares smart cards, such as remote-viewer --spice-smartcard.",
         )
     return DomainStateError(
         f"The card of {record.name} comes over TCP (mode tcp): virtcardd puts none in and takes none out.",
