@@ -132,6 +132,7 @@ class User:
             self._selected = b""
         except Lost:
             self.lost += 1
+            self._selected = b""  # a SELECT whose answer was lost was done all the same
 
     def forget(self) -> None:
         """Others may have selected something meanwhile, as a program of the host must expect."""
