@@ -141,6 +141,17 @@ def test_a_link_to_nowhere_is_told(folders: Folders) -> None:
     assert "It cannot be read: No such file or directory." in refused(folders)
 
 
+def test_a_folder_that_is_a_file_or_a_link_to_nowhere_is_told_and_not_taken_for_an_empty_one(
+    folders: Folders, tmp_path: Path
+) -> None:
+    folders.admin.rmdir()
+    folders.admin.write_text("")
+    assert f"{folders.admin}: It cannot be read: Not a directory." in refused(folders)
+    folders.admin.unlink()
+    folders.admin.symlink_to(tmp_path / "not-mounted")
+    assert f"{folders.admin}: It cannot be read: No such file or directory." in refused(folders)
+
+
 def test_a_file_that_is_too_long_or_no_text_is_refused(folders: Folders) -> None:
     path = folders.admin / "50.toml"
     path.write_bytes(b"#" * (POLICY_FILE_MAX + 1))

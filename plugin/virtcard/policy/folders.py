@@ -115,9 +115,9 @@ def read(path: Path, owners: frozenset[int] | None = None) -> Document | Problem
 def _documents(folder: Path, owners: frozenset[int] | None) -> Iterator[Document | Problem]:
     try:
         named = _named(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return
         yield _refused(folder, f"It cannot be read: {error.strerror}.")
         return
     if len(named) > POLICY_FILES_MAX:
