@@ -373,6 +373,14 @@ def test_the_rule_bounds_what_a_person_may_answer(word: str, choices: str, secon
     assert question(Request(WIN11, "win11", source="card:x", atr=b"\x3b"), rule, AskFor.PIN).atr == b""
 
 
+def test_always_is_not_offered_for_a_reader_whose_card_nobody_knows() -> None:
+    rule = Rule(Action.ASK, remember=remember("always"))
+    unknown = Request(WIN11, "win11", source="reader:Y*", reader="Yubico 00")
+    assert question(unknown, rule, AskFor.INSERT).choices == (Choice.ONCE, Choice.TIME, Choice.SESSION)
+    software = Request(WIN11, "win11", source="card:x")
+    assert Choice.ALWAYS in question(software, rule, AskFor.INSERT).choices
+
+
 def test_always_is_kept_and_not_asked_again() -> None:
     async def test(scene: Scene) -> None:
         assert (await scene.ask(ALWAYS)).choice is Choice.ALWAYS

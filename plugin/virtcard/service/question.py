@@ -52,8 +52,12 @@ class Question:
 
 
 def question(request: Request, rule: Rule, operation: AskFor) -> Question:
-    """What to ask when this rule says `ask` to this request: a guest that waits for its command waits less long."""
+    """What to ask when this rule says `ask` to this request: a guest that waits for its command waits less long.
+
+    "Always" is for a card that is known, and not for whatever is in a reader one day."""
     choices, seconds = offered(rule.remember)
+    if request.reader and not request.atr:
+        choices = tuple(choice for choice in choices if choice is not Choice.ALWAYS)
     return Question(
         request.uuid,
         request.name,
