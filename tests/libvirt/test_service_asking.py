@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from helpers.bus import run_async
+from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
 from helpers.services import ServiceLab, has_card, refused, running_lab
+from virtcard.card.base import CardEvent
 from virtcard.errors import PolicyDenied
 from virtcard.policy.model import AskFor
 from virtcard.service.api import Caller
@@ -24,6 +26,12 @@ VERIFY = b"\x00\x20\x00\x80\x06123456"
 SIGN = bytes.fromhex("002A9E9A04") + b"hash"
 OK = b"\x90\x00"
 REFUSED = b"\x69\x82"
+
+
+class InBank(FakeCard):
+    """A card in a host reader."""
+
+    reader = "Bank 00 00"
 
 
 class Agent:
@@ -153,6 +161,26 @@ def test_nobody_there_is_a_no_in_the_middle_of_a_command() -> None:
             await lab.insert("run", "reader:one")
             await lab.inserted("run", peer)
             assert await asked_in(peer, VERIFY) == REFUSED
+
+    run_async(scene())
+
+
+def test_a_yes_to_one_card_says_nothing_about_the_next_one_in_its_reader() -> None:
+    async def scene() -> None:
+        agent = Agent("time", "deny")
+        async with at_the_machine('action = "ask"\nask-for = ["sign"]\nremember = "10m"', agent) as (lab, peer):
+            card = lab.source.cards["Bank 00 00"] = InBank({SIGN: OK})
+            card.atr = b"\x3b\x03one"
+            await lab.insert("run", "reader:Bank 00 00")
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, SIGN) == OK
+            card.report(CardEvent.REMOVED)
+            await lab.empty("run", peer)
+            card.atr = b"\x3b\x03two"
+            card.report(CardEvent.INSERTED)
+            await lab.inserted("run", peer)
+            assert await asked_in(peer, SIGN) == REFUSED
+            assert [question.atr for question in agent.asked] == [b"\x3b\x03one", b"\x3b\x03two"]
 
     run_async(scene())
 

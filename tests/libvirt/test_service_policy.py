@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import libvirt
 import pytest
 
 from helpers.bus import run_async
 from helpers.domains import XHCI, domain_uuid, domain_xml
 from helpers.fake_card import FakeCard
-from helpers.services import OWNER, ServiceLab, has_card, refused, running_lab, service_lab, wish_metadata
+from helpers.services import OWNER, ServiceLab, has_card, refused, running_lab, service_lab, wish_metadata, wish_xml
 from virtcard.card.base import CardEvent
-from virtcard.errors import PolicyBroken, PolicyDenied
+from virtcard.errors import CardError, PolicyBroken, PolicyDenied
 from virtcard.policy.decide import Request
 from virtcard.policy.model import AskFor, Rule
 from virtcard.service.api import Caller
@@ -39,6 +40,12 @@ class Person:
         self.asked.append((request.card, operation, caller))
         await self.gate.wait()
         return self.no
+
+
+class ReaderFake(FakeCard):
+    """A card that says in which reader it is."""
+
+    reader = "Bank 00 00"
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
@@ -111,6 +118,52 @@ def test_a_change_of_what_stands_before_the_card_puts_it_in_anew(line: str) -> N
             await lab.until(lambda: peer.types().count(5) == 2, "a second ATR")
             await lab.inserted("run", peer)
             assert lab.source.card("one").on
+
+    run(scene())
+
+
+def test_a_change_acts_although_the_domain_cannot_be_looked_at_now() -> None:
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            await lab.insert("run", "reader:one")
+            async with lab.service._turns.turn(domain_uuid("run")):
+                await lab.policy(f'{ALLOW}\ncommands = "read"')
+                await lab.empty("run", peer)
+            await lab.inserted("run", peer)
+
+    run(scene())
+
+
+def test_a_card_that_cannot_go_in_anew_is_out_and_not_in_by_the_rule_before() -> None:
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            card = lab.source.cards["Bank 00 00"] = ReaderFake()
+            await lab.insert("run", "reader:Bank 00 00")
+            lab.source.cards["Bank 00 00"] = CardError("The reader is in use elsewhere.")
+            await lab.policy(f'{ALLOW}\ncommands = "read"')
+            await until_out(lab, peer)
+            await lab.until(lambda: lab.view("run").last_error == "The reader is in use elsewhere.", "it is told why")
+            lab.source.cards["Bank 00 00"] = card
+            await lab.settled()
+            await lab.inserted("run", peer)
+
+    run(scene())
+
+
+def test_what_is_denied_while_a_card_is_on_its_way_in_anew_stays_out() -> None:
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            lab.source.cards["Bank 00 00"] = ReaderFake()
+            await lab.insert("run", "reader:Bank 00 00")
+            opened = len(lab.source.opened)
+            lab.source.gate.clear()
+            await lab.policy(f'{ALLOW}\ncommands = "read"')
+            await lab.until(lambda: len(lab.source.opened) > opened, "it is being opened")
+            await lab.policy(DENY)
+            lab.source.gate.set()
+            await until_out(lab, peer)
+            await lab.settled()
+            assert peer.types().count(5) == 1, "the guest saw one card, the first"
 
     run(scene())
 
@@ -291,6 +344,24 @@ def test_a_wish_is_asked_for_once_in_each_run_of_the_machine() -> None:
     run(scene())
 
 
+def test_a_yes_ends_with_the_virtual_reader() -> None:
+    async def scene() -> None:
+        person = Person()
+        async with running_lab(wish_metadata("reader:one"), policy="[[rule]]\naction='ask'\n", ask=person) as (
+            lab,
+            peer,
+        ):
+            await lab.inserted("run", peer)
+            await lab.disable("run")
+            await lab.empty("run", peer)
+            person.gate.clear()
+            await lab.wish("run", wish_xml("reader:one"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            await lab.until(lambda: len(person.asked) == 2, "the person is asked again")
+            assert not has_card(peer)
+
+    run(scene())
+
+
 def test_a_rule_that_asks_from_now_on_takes_the_card_out_until_somebody_says_yes() -> None:
     async def scene() -> None:
         person = Person()
@@ -305,12 +376,6 @@ def test_a_rule_that_asks_from_now_on_takes_the_card_out_until_somebody_says_yes
             await lab.inserted("run", peer)
 
     run(scene())
-
-
-class ReaderFake(FakeCard):
-    """A card that says in which reader it is."""
-
-    reader = "Bank 00 00"
 
 
 def test_a_source_that_is_a_glob_is_judged_by_the_reader_that_it_means() -> None:

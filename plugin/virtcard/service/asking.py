@@ -37,14 +37,16 @@ class Asking:
 
     def in_command(self, fitting: Fitting, operation: AskFor) -> bool:
         """The same in a bridge's thread, while the guest waits for its command: yes, or no."""
-        asking = asyncio.run_coroutine_threadsafe(
-            self(fitting.request, fitting.decision.rule, operation, None), self._loop
-        )
+        asking = asyncio.run_coroutine_threadsafe(self._ask_now(fitting, operation), self._loop)
         try:
             return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
         except (TimeoutError, CancelledError):
             asking.cancel()
             return False
+
+    async def _ask_now(self, fitting: Fitting, operation: AskFor) -> str:
+        """About the card that is in the reader now: an answer to the one before it says nothing about this one."""
+        return await self(fitting.request(), fitting.decision.rule, operation, None)
 
     def _has_agent(self) -> bool:
         person = self._seat.presence.person

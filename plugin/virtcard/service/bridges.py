@@ -42,6 +42,8 @@ class _Running:
     endpoint: Endpoint
     ledger: Ledger = field(default_factory=Ledger)
     seated: _Seated | None = None
+    renewed: _Seated | None = None
+    """What was taken out to go in anew, since the policy treats it in another way now."""
     logout: Callable[[], None] | None = None
     """Ends the login to the card that is seated."""
 
@@ -120,17 +122,19 @@ class Bridges:
     async def set_card(self, key: Key, wanted: Wanted) -> None:
         """Put the card of a source in, if the policy lets it. Errors leave the reader as it was.
 
-        Denied or ConsentNeeded is an error too, for the card that is in already as well."""
+        Denied or ConsentNeeded is an error too, for the card that is in already as well. One that the policy treats in
+        another way now is out when it cannot go in anew."""
         running = self._running[key]
-        if running.seated and running.seated.wanted.source == wanted.source:
-            await self._judge_again(key, running, running.seated, wanted)
+        if self._stays(key, running, wanted):
             return
         card = await self._open(key, running, wanted.source)
         wanted = self._known(wanted, card)
         try:
             self._seat(key, running, _Seated(card, wanted, self._gate.judge(wanted.request, wanted.consents)))
         except VirtcardError:
-            start(card.power_off)
+            if running.renewed is None or card is not running.renewed.card:
+                start(card.power_off)
+            running.renewed = None
             raise
 
     def logout(self, uuid: UUID) -> None:
@@ -142,37 +146,52 @@ class Bridges:
     def take_out(self, key: Key) -> None:
         """Take out what is in."""
         running = self._running[key]
+        running.renewed = None
         if running.seated:
             running.seated = running.logout = None
             running.bridge.eject()
             self._show(key, running)
 
     def judge_all(self) -> tuple[Denied, ...]:
-        """Something changed: cards that may be in no longer go out at once. Why they do."""
+        """Something changed: cards that may be in no longer go out at once, and why they do.
+
+        Those that are to be treated in another way go out as well, until `set_card`: it may have to wait for others."""
         denials = []
         for key, running in self._running.items():
             if running.seated:
                 try:
-                    self._gate.judge(running.seated.wanted.request, running.seated.wanted.consents, is_in=True)
+                    self._stays(key, running, running.seated.wanted)
                 except Denied as denied:
                     log.warning("domain %s: %s", key[0], denied.message)
                     denials.append(denied)
                     self.take_out(key)
         return tuple(denials)
 
-    async def _judge_again(self, key: Key, running: _Running, seated: _Seated, wanted: Wanted) -> None:
-        """The card is in; whoever asks, the policy and the card in the reader may have changed."""
+    def _stays(self, key: Key, running: _Running, wanted: Wanted) -> bool:
+        """What is wanted is in already, and may stay as it is. Out with it when the policy treats it in another way.
+
+        The policy may have changed since, and whoever asks, and the card in the reader."""
+        seated = running.seated
+        if seated is None or seated.wanted.source != wanted.source:
+            return False
         now = seated.wanted.request
         wanted = replace(wanted, request=replace(wanted.request, reader=now.reader, atr=now.atr))
         decision = self._gate.judge(wanted.request, wanted.consents, is_in=True)
         if not decision.is_like(seated.decision):
-            # A card in a reader is opened anew: a thread may be stuck in the old one. Others may have one opener alone.
-            card = await self._open(key, running, now.card) if now.reader else seated.card
-            self._seat(key, running, _Seated(card, wanted, decision))
-        else:
-            seated.wanted, seated.decision = wanted, decision
+            self.take_out(key)
+            running.renewed = seated
+            return False
+        seated.wanted, seated.decision = wanted, decision
+        return True
 
     async def _open(self, key: Key, running: _Running, source: str) -> Card:
+        """A card that goes in anew is opened anew in the same reader: a thread may be stuck in the old one. Others may
+        have one opener alone."""
+        renewed = running.renewed
+        if renewed is not None and renewed.wanted.source == source:
+            if not renewed.wanted.request.reader:
+                return renewed.card
+            source = renewed.wanted.request.card
         card = await self._opening.open(source)
         if self._running.get(key) is not running:
             start(card.power_off)
@@ -187,10 +206,19 @@ class Bridges:
 
     def _seat(self, key: Key, running: _Running, seated: _Seated) -> None:
         admit = partial(self._admit, key, seated)
-        before = running.seated.card if running.seated else None
-        fitting = Fitting(seated.card, key[1], seated.wanted.request, seated.decision, running.ledger, admit, before)
-        dressed = self._wardrobe.dress(fitting)
-        running.seated, running.logout = seated, dressed.logout
+        before = running.seated or running.renewed
+        dressed = self._wardrobe.dress(
+            Fitting(
+                seated.card,
+                key[1],
+                lambda: seated.wanted.request,
+                seated.decision,
+                running.ledger,
+                admit,
+                before.card if before else None,
+            )
+        )
+        running.seated, running.renewed, running.logout = seated, None, dressed.logout
         running.bridge.insert(dressed.card)
         self._show(key, running)
 

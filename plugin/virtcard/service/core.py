@@ -129,7 +129,7 @@ class VirtcardService:
             change = await changes.disable(record, dry_run=options.dry_run)
             if not options.dry_run:
                 await changes.set_wish(record, "")
-                self._reconciler.insertions.drop(uuid)
+                self._reconciler.end_of_run(uuid)
                 await self._reconcile(uuid)
             return change
 

@@ -40,10 +40,11 @@ class Fitting:
     here again in a new Fitting, and goes in anew."""
 
     card: Card
-    """As its source opened it: `request.reader` is the host reader that it is in, "" for others."""
+    """As its source opened it."""
     slot: int
-    """Of which virtual reader of the domain `request.uuid`."""
-    request: Request
+    """Of which virtual reader of the domain."""
+    request: Callable[[], Request]
+    """What was asked for, on the event loop with the ATR of the card that is in the host reader now."""
     decision: Decision
     ledger: Ledger
     """Of the bridge: it goes on counting from card to card, and hears what the guard stops."""
@@ -86,7 +87,7 @@ class Wardrobe:
         return Guard(
             card,
             _profile(rule.commands),
-            pins=PinGuard(self._pins, fitting.request.card, rule.pin_reserve),
+            pins=PinGuard(self._pins, fitting.request().card, rule.pin_reserve),
             consent=lambda operation: self._ask(fitting, _ASKED[operation]),
             ask_for=_asked_for(rule),
             observer=fitting.ledger,
