@@ -20,7 +20,16 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.bouncer import TABLE, Bouncer
 from virtcard.bus.connection import Bus
 from virtcard.bus.standard import OBJECT_MANAGER
-from virtcard.names import ACTION_EJECT, ACTION_INSERT, BUS_NAME, DOMAIN, MANAGER, ROOT_PATH, domain_path
+from virtcard.names import (
+    ACTION_EJECT,
+    ACTION_INSERT,
+    ACTION_MANAGE_CARDS,
+    BUS_NAME,
+    DOMAIN,
+    MANAGER,
+    ROOT_PATH,
+    domain_path,
+)
 from virtcard.service.record import Event, Record
 
 PATH = domain_path(WIN11)
@@ -293,6 +302,21 @@ def test_who_was_admitted_and_who_was_not_is_on_record(private: PrivateBus) -> N
         assert (turned_away.event, turned_away.uuid, turned_away.user) == (Event.TURNED_AWAY, WIN11, "nobody")
         assert turned_away.sentence == f"nobody may not call Insert for win11 with card:piv ({ACTION_INSERT})."
         assert turned_away.reason == "Only root may do that while polkit is not there."
+
+    run_async(test())
+
+
+def test_a_call_to_a_software_card_is_on_record_with_the_card(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service):
+            user = await connect_as(private.address, NOBODY)
+            with pytest.raises(DBusError):
+                await call(user, ROOT_PATH, MANAGER, "CreateCard", "sa{sv}", "jane", {})
+            await user.close()
+        [record] = service.records
+        assert record.source == "card:jane"
+        assert record.sentence == f"nobody may not call CreateCard with card:jane ({ACTION_MANAGE_CARDS})."
 
     run_async(test())
 

@@ -108,7 +108,7 @@ class Bouncer:
         """Looking is not put on record, and nobody can fill the journal with calls that are not theirs to make."""
         if action == OPEN or (user := known_user()) is None:
             return
-        name, source = details.get("domain", ""), details.get("source", "")
+        name, source = details.get("domain", ""), _source_in(details)
         call = member + (f" for {name}" if name else "") + (f" with {source}" if source else "")
         times = 1
         if event is Event.TURNED_AWAY and not (times := self._throttle.happened((user.uid, action))):
@@ -162,3 +162,8 @@ class Bouncer:
             raise NotAuthorized("The caller left.") from error
         note_user(await named_user(uid))
         return uid
+
+
+def _source_in(details: Mapping[str, str]) -> str:
+    """The source that a call is about: a call to a software card is about that card."""
+    return f"card:{details['card']}" if "card" in details else details.get("source", "")
