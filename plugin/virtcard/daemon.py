@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import resource
@@ -63,6 +64,7 @@ from virtcard.service.views import StatusView
 from virtcard.service.wardrobe import Wardrobe
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
+from virtcard.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +222,8 @@ class Daemon:
                     await _first(self._first_pass.wait(), stop.wait(), bus.wait_closed())
             await serve(bus, self.service)
             notify("READY=1")
+            if watchdog := Watchdog.wanted(lambda: self.service.lives):
+                tasks.append(asyncio.create_task(watchdog.run()))
             await _first(stop.wait(), bus.wait_closed(), *tasks)
             if not stop.is_set():
                 raise Failed("The bus closed the connection.", hint="systemd starts virtcardd again.")
@@ -308,6 +312,7 @@ async def _serve(chosen: Settings) -> None:
 @click.version_option(VERSION, prog_name="virtcardd")
 def command(*, session: bool, connect: str | None, socket_dir: str | None, verbose: bool) -> None:
     """Give libvirt domains a smart card reader, and cards to put in."""
+    faulthandler.enable()  # what the watchdog ends says where it hung
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(name)s: %(message)s",

@@ -104,6 +104,10 @@ REDEFINES_PER_MINUTE: Final = 5
 RECONCILE_PERIOD: Final = 60.0
 """Seconds between slow passes over everything: some changes send no event."""
 
+PASS_PATIENCE: Final = 300.0
+"""Seconds that one pass over everything may take before systemd's watchdog hears that the daemon does not live. With
+a thousand domains it takes about ten, and with a libvirt that hangs LIBVIRT_DEADLINE a few times."""
+
 LATECOMER_GAP: Final = 0.2
 """Seconds between two looks for a domain that nobody knows: everybody on the bus may ask for one."""
 

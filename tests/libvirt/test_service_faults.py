@@ -88,6 +88,28 @@ def test_failed_slow_passes_do_not_end_the_service(monkeypatch: pytest.MonkeyPat
     run_async(scene())
 
 
+def test_service_whose_pass_never_ends_does_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, gate = Reconciler.reconcile, asyncio.Event()
+
+    async def reconcile(self: Reconciler, record: DomainRecord) -> None:
+        await gate.wait()
+        await real(self, record)
+
+    async def scene() -> None:
+        async with service_lab(*DOMAINS) as lab:
+            monkeypatch.setattr(Reconciler, "reconcile", reconcile)
+            one = asyncio.create_task(lab.service.full_pass())
+            await asyncio.sleep(0.05)
+            lives = [lab.service.lives]
+            monkeypatch.setattr(core, "PASS_PATIENCE", 0.01)
+            lives.append(lab.service.lives)
+            gate.set()
+            await one
+            assert [*lives, lab.service.lives] == [True, False, True]
+
+    run_async(scene())
+
+
 def test_change_without_an_event_is_seen_by_the_next_pass() -> None:
     async def scene() -> None:
         async with service_lab(DOMAINS[0]) as lab:

@@ -22,6 +22,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "daemon": EVERYTHING,
     "settings": frozenset({"domain.uri", "policy.folders"}),  # a part of the daemon: which libvirt, which directories
     "notify": frozenset(),
+    "watchdog": frozenset({"notify", "bridge.timers"}),  # a part of the daemon: whether it lives
     "journal": frozenset({"service.record"}),  # a part of the daemon: where its records go
     "agent": frozenset({"agent", "bus.client"}),
     "cli": frozenset({"cli", "cli.local", "bus.client", "agent"}),  # the verb that runs the agent
@@ -41,7 +42,9 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
 }
 """Each room and the rooms it may import; the longest name that fits counts, and a row ends at a dot."""
 
-PLAIN_ROOMS: Final = frozenset({"wire", "bridge", "names", "errors", "limits", "version", "notify", "journal", ""})
+PLAIN_ROOMS: Final = frozenset(
+    {"wire", "bridge", "names", "errors", "limits", "version", "notify", "watchdog", "journal", ""}
+)
 """Rooms that use the standard library alone."""
 
 DOORS: Final = {

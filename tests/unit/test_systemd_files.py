@@ -120,6 +120,15 @@ def test_what_was_inserted_survives_a_restart_and_is_forgotten_at_a_stop() -> No
     assert read(SERVICE)["Service"]["RuntimeDirectoryPreserve"] == "restart"
 
 
+@pytest.mark.parametrize("file", [SERVICE, USER_SERVICE])
+def test_a_daemon_that_crashes_or_hangs_is_started_again_however_often(file: Path) -> None:
+    unit = read(file)
+    assert unit["Service"]["Restart"] == "on-failure"
+    assert unit["Service"]["RestartSec"] == "1s"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["WatchdogSec"] == "60s"
+
+
 def test_there_is_room_for_a_thousand_bridges() -> None:
     service = read(SERVICE)["Service"]
     assert int(service["LimitNOFILE"]) >= 8 * 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
@@ -14,7 +15,7 @@ from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
-from virtcard.limits import RECONCILE_PERIOD
+from virtcard.limits import PASS_PATIENCE, RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller, CardCalls, EnableOptions
@@ -73,6 +74,7 @@ class VirtcardService:
         self._turns = Turns(self._reconcile)
         self._inserter = Inserter(self._turns, reconciler, self._reconcile, readers, sources)
         self._passing = asyncio.Lock()
+        self._pass_began: float | None = None
         self._latecomers = Latecomers(self._look_for_unknown)
         self._status_listeners: list[Callable[[StatusView], None]] = []
 
@@ -191,17 +193,29 @@ class VirtcardService:
             if view.live and view.last_error:
                 self._turns.wake(view.uuid)
 
+    @property
+    def lives(self) -> bool:
+        """No pass goes on without an end."""
+        return self._pass_began is None or time.monotonic() < self._pass_began + PASS_PATIENCE
+
     async def full_pass(self) -> None:
         """Everything: after libvirt came back, and slowly again and again, since some changes send no event."""
         async with self._passing:
-            self._turns.forget_touched()
-            records = await self._link.call(lambda hypervisor: hypervisor.records())
-            self._forget_all_but({record.uuid for record in records})
-            async with asyncio.TaskGroup() as looks:
-                for record in records:
-                    looks.create_task(self._look(record.uuid, record))
-                    await asyncio.sleep(0)
-            self._readers.use(self._reconciler.bridges.readers())
+            self._pass_began = time.monotonic()
+            try:
+                await self._pass()
+            finally:
+                self._pass_began = None
+
+    async def _pass(self) -> None:
+        self._turns.forget_touched()
+        records = await self._link.call(lambda hypervisor: hypervisor.records())
+        self._forget_all_but({record.uuid for record in records})
+        async with asyncio.TaskGroup() as looks:
+            for record in records:
+                looks.create_task(self._look(record.uuid, record))
+                await asyncio.sleep(0)
+        self._readers.use(self._reconciler.bridges.readers())
 
     def _forget_all_but(self, existing: set[UUID]) -> None:
         for uuid in {uuid for uuid, _ in self.registry.domains.items()} - existing:
