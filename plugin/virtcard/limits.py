@@ -132,6 +132,22 @@ CERTUTIL_PATIENCE: Final = 5.0
 SPICE_SERVER_PATIENCE: Final = 5.0
 """Seconds for asking the spice-server library what it can; it takes 60 ms."""
 
+SPICE_LINK_MAX: Final = 4096
+"""Bytes of a SPICE server's answer to a link message: 178 and a few capabilities. A server takes no more of ours."""
+
+SPICE_CAPABILITIES_MAX: Final = 64
+"""Words of capabilities in it; one word has served since SPICE began."""
+
+SPICE_MESSAGE_MAX: Final = 512 * 1024
+"""Bytes of a SPICE message without its header. The longest that a card's client gets is a ping of 256,000 bytes, by
+which spice-server measures the network."""
+
+SPICE_HOST_MAX: Final = 255
+"""Bytes of the name of the host to which a machine moves."""
+
+SPICE_PASSWORD_MAX: Final = 60
+"""Bytes, SPICE_MAX_PASSWORD_LENGTH."""
+
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
 
