@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from helpers.guest import Guest
+from helpers.opensc import LEGACY
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.runner import Bridge
 from virtcard.card.base import Card
 
 BYE: Final = 10.0
-LEGACY: Final = b"""openssl_conf = main
-[main]
-providers = list
-[list]
-default = on
-legacy = on
-[on]
-activate = 1
-"""
-"""RIPEMD-160, which `pkcs11-tool --test` wants, is in OpenSSL's legacy provider."""
 
 
 @contextmanager
@@ -43,7 +34,7 @@ def card_in_guest(guest: Guest, socket: Path, card: Card) -> Iterator[None]:
 
 def token_test(guest: Guest, pin: bytes) -> str:
     """What `pkcs11-tool --login --test` says in the guest."""
-    guest.put("/tmp/legacy.cnf", LEGACY)
+    guest.put("/tmp/legacy.cnf", LEGACY.encode())
     command = f"OPENSSL_CONF=/tmp/legacy.cnf pkcs11-tool --login --pin {pin.decode()} --test"
     return guest.run(command, 180).check()
 

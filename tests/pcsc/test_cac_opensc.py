@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_der_x509_certificate
 
 from helpers import nss
+from helpers.opensc import OpenSc
 from helpers.pcsc_lab import Lab
 from helpers.soft_cards import PIN_DIGITS, wanted
 from helpers.vpcd import CardInSlot
@@ -26,39 +26,6 @@ LOGIN = ("--login", "--pin", PIN_DIGITS.decode())
 LABELS = ("CAC ID Certificate", "CAC Email Signature Certificate", "CAC Email Encryption Certificate")
 IDS = ("0001", "0002", "0003")
 
-LEGACY = """openssl_conf = main
-[main]
-providers = list
-[list]
-default = on
-legacy = on
-[on]
-activate = 1
-"""
-"""RIPEMD-160, which `pkcs11-tool --test` wants, is in OpenSSL's legacy provider."""
-
-
-class Tools:
-    """Programs beside a card that was imported from an NSS database into the store."""
-
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self._folder = folder
-        (folder / "openssl.cnf").write_text(LEGACY)
-        self._environment = {**lab.pcscd.environment, "OPENSSL_CONF": str(folder / "openssl.cnf")}
-
-    def run(self, *command: str) -> str:
-        """What the program says; it must end well."""
-        code, said = self.attempt(*command)
-        assert code == 0, said
-        return said
-
-    def attempt(self, *command: str) -> tuple[int, str]:
-        """Its exit code, and what it says."""
-        ended = subprocess.run(
-            command, env=self._environment, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
-        )
-        return ended.returncode, ended.stdout + ended.stderr
-
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
@@ -70,38 +37,38 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def tools(lab: Lab, store: Store, tmp_path: Path) -> Iterator[Tools]:
+def tools(lab: Lab, store: Store, tmp_path: Path) -> Iterator[OpenSc]:
     card = SoftSource(store).open("cac")
     lab.plug(CardInSlot(card))
-    yield Tools(lab, tmp_path)
+    yield OpenSc(lab.pcscd.environment, tmp_path)
     lab.unplug()
     card.power_off()
 
 
-def test_opensc_calls_it_a_cac(tools: Tools) -> None:
+def test_opensc_calls_it_a_cac(tools: OpenSc) -> None:
     assert "Common Access Card (CAC)" in tools.run("opensc-tool", "-n")
 
 
-def test_the_test_of_pkcs11_tool_finds_no_errors(tools: Tools) -> None:
+def test_the_test_of_pkcs11_tool_finds_no_errors(tools: OpenSc) -> None:
     said = tools.run("pkcs11-tool", *LOGIN, "--test")
     assert "No errors" in said
     assert "ERR" not in said
 
 
-def test_the_three_certificates_are_listed(tools: Tools) -> None:
+def test_the_three_certificates_are_listed(tools: OpenSc) -> None:
     listed = tools.run("pkcs11-tool", "--list-objects", "--type", "cert")
     assert [label in listed for label in LABELS] == [True] * 3
     assert listed.count("Certificate Object") == 3
 
 
-def test_the_certificates_are_those_of_the_database(tools: Tools, tmp_path: Path) -> None:
+def test_the_certificates_are_those_of_the_database(tools: OpenSc, tmp_path: Path) -> None:
     for identifier, expected in zip(IDS, nss.certificates(), strict=True):
         read = ("--read-object", "--type", "cert", "--id", identifier, "--output-file", "read.der")
         tools.run("pkcs11-tool", *read)
         assert (tmp_path / "read.der").read_bytes() == expected
 
 
-def test_a_signature_verifies(tools: Tools, tmp_path: Path) -> None:
+def test_a_signature_verifies(tools: OpenSc, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"what was signed")
     files = ("--input-file", "data", "--output-file", "signature")
     tools.run("pkcs11-tool", *LOGIN, "--sign", "--mechanism", "SHA256-RSA-PKCS", "--id", IDS[1], *files)
@@ -110,7 +77,7 @@ def test_a_signature_verifies(tools: Tools, tmp_path: Path) -> None:
     public.verify((tmp_path / "signature").read_bytes(), b"what was signed", PKCS1v15(), SHA256())
 
 
-def test_a_wrong_pin_is_told_apart_and_counted(tools: Tools, store: Store) -> None:
+def test_a_wrong_pin_is_told_apart_and_counted(tools: OpenSc, store: Store) -> None:
     code, said = tools.attempt("pkcs11-tool", "--login", "--pin", "999999", "--sign", "--id", IDS[0], "-i", "/dev/null")
     assert code != 0
     assert "CKR_PIN_INCORRECT" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from helpers.opensc import OpenSc
 from helpers.pcsc_lab import Lab
 from helpers.piv import MANAGEMENT_KEY, PIN, PUK, PivCard, new_card
 from helpers.vpcd import CardInSlot
@@ -22,17 +22,6 @@ IDS = {0x9A: "01", 0x9C: "02", 0x9D: "03", 0x9E: "04", 0x82: "05"}
 LOGIN = ("--login", "--pin", PIN.decode())
 HASH = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
 
-LEGACY = """openssl_conf = main
-[main]
-providers = list
-[list]
-default = on
-legacy = on
-[on]
-activate = 1
-"""
-"""RIPEMD-160, which `pkcs11-tool --test` wants, is in OpenSSL's legacy provider."""
-
 UNBLOCK = """app opensc-pkcs11 {
     pkcs11 { user_pin_unblock_style = set_pin_in_unlogged_session; }
 }
@@ -40,38 +29,17 @@ UNBLOCK = """app opensc-pkcs11 {
 """opensc.conf(5): how C_SetPIN reaches the PUK."""
 
 
-class Tools:
+class Tools(OpenSc):
     """A card in a reader, and the programs beside it."""
 
     def __init__(self, lab: Lab, card: PivCard, folder: Path) -> None:
+        super().__init__(lab.pcscd.environment, folder)
         self.card = card
-        self.folder = folder
-        self._environment = {
-            **lab.pcscd.environment,
-            "OPENSSL_CONF": str(self.file("openssl.cnf", LEGACY.encode())),
+        self.environment |= {
             "OPENSC_CONF": str(self.file("opensc.conf", UNBLOCK.encode())),
             "PIV_EXT_AUTH_KEY": str(self.file("management", MANAGEMENT_KEY.hex(":").encode())),
         }
         lab.plug(CardInSlot(card.card))
-
-    def file(self, name: str, content: bytes = b"") -> Path:
-        """A file in the test's own folder."""
-        path = self.folder / name
-        path.write_bytes(content)
-        return path
-
-    def run(self, *command: str) -> str:
-        """What the program says; it must end well."""
-        code, said = self.attempt(*command)
-        assert code == 0, said
-        return said
-
-    def attempt(self, *command: str) -> tuple[int, str]:
-        """Its exit code, and what it says."""
-        ended = subprocess.run(
-            command, env=self._environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
-        return ended.returncode, ended.stdout + ended.stderr
 
     def sign(self, slot: int, mechanism: str, content: bytes, *more: str) -> bytes:
         """What `pkcs11-tool --sign` makes of it."""
