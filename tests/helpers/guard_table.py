@@ -144,6 +144,10 @@ _CAC = """
 80560100 00                    read
 804C1000 00                    read
 80360000 00                    read
+00520000 02 0102               read
+00560100 00                    read
+004C1000 00                    read
+00360000 00                    read
 00CA9F7F 00                    read
 80CA9F7F 00                    read
 00200000                       read
@@ -152,16 +156,17 @@ _CAC = """
 80428000 04 00010203           use
 80420000 04 00010203           use
 84420000 04 00010203           use
+00428000 04 00010203           use
 80580000 02 0102               full
 00240000 10 31323334FFFFFFFF31323334FFFFFFFF full
 002C0000 10 31323334FFFFFFFF31323334FFFFFFFF full
-00420000 04 00010203           full
+00580000 02 0102               full
 00A40000 02 3F00               full
 00820000 08 0102030405060708   full
 80E60000 01 00                 full
 00DA0000 01 00                 full
 """
-"""GSC-IS 2.1, chapter 5.3."""
+"""GSC-IS 2.1, chapter 5.3; in class 00 as OpenSC sends them (card-cac.c)."""
 
 _OPENPGP = """
 00CA00C4 00                    read

@@ -45,9 +45,13 @@ READ: Final[Entries] = {
         *EVERYWHERE,
         "A402xx",  # SELECT by object (GSC-IS 2.1, 5.3.3.2)
         "80:52",  # READ BUFFER
+        "52",  # OpenSC's driver sends all of these in class 00 (card-cac.c), and cards take them
         "80:56",  # GET PROPERTIES
+        "56",
         "80:4C",  # GET ACR
+        "4C",
         "80:36",  # CAC 1: GET CERTIFICATE
+        "36",
         "CA",  # GET DATA
         "80:CA",
         "2000xx=",  # VERIFY without data
@@ -103,7 +107,6 @@ READ: Final[Entries] = {
 
 _USE_BEYOND_READ: Final[Entries] = {
     Application.UNKNOWN: (),
-    Application.UNKNOWN: EVERYWHERE,
     Application.PIV: (
         "2000xx",  # VERIFY (SP 800-73-4 part 2, 3.2.1): PIN, global PIN, fingers, pairing code
         "20FFxx",  # and log out
@@ -115,6 +118,7 @@ _USE_BEYOND_READ: Final[Entries] = {
     Application.CAC: (
         "2000xx",  # VERIFY (GSC-IS 2.1, 5.3.3.6)
         "80:42",  # PRIVATE SIGN/DECRYPT
+        "42",
     ),
     Application.OPENPGP: (
         "200081",  # VERIFY PW1 for signatures (OpenPGP card 3.4, 7.2.2); PW3 is the admin's

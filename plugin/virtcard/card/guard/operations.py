@@ -57,16 +57,16 @@ _OTP_READING: Final = frozenset({0x10, 0x13})
 _OTP_CHALLENGES: Final = frozenset({0x20, 0x28, 0x30, 0x38})
 """P1 of the one instruction that Yubico's OTP application has for everything (yubikit, yubiotp.py: CONFIG_SLOT)."""
 
+_OF_CAC: Final = {0x36: _READ, 0x42: _KEY, 0x4C: _READ, 0x52: _READ, 0x56: _READ}
+"""GSC-IS 2.1, chapter 5.3, in class 80, and in 00 as OpenSC sends them."""
+
 _OF_APPLICATION: Final[dict[tuple[Application, Kind, int], Operations]] = {
+    **{(Application.CAC, Kind.INTERINDUSTRY, ins): operations for ins, operations in _OF_CAC.items()},
+    **{(Application.CAC, Kind.PROPRIETARY, ins): operations for ins, operations in _OF_CAC.items()},
     (Application.PIV, Kind.INTERINDUSTRY, 0xF7): _READ,
     (Application.PIV, Kind.INTERINDUSTRY, 0xF8): _READ,
     (Application.PIV, Kind.INTERINDUSTRY, 0xF9): _READ,
     (Application.PIV, Kind.INTERINDUSTRY, 0xFD): _READ,
-    (Application.CAC, Kind.PROPRIETARY, 0x36): _READ,
-    (Application.CAC, Kind.PROPRIETARY, 0x42): _KEY,
-    (Application.CAC, Kind.PROPRIETARY, 0x4C): _READ,
-    (Application.CAC, Kind.PROPRIETARY, 0x52): _READ,
-    (Application.CAC, Kind.PROPRIETARY, 0x56): _READ,
     (Application.OPENPGP, Kind.INTERINDUSTRY, 0xF1): _READ,
     (Application.YUBIKEY_MANAGEMENT, Kind.INTERINDUSTRY, 0x1D): _READ,
     (Application.YUBIKEY_OTP, Kind.INTERINDUSTRY, 0x03): _READ,
