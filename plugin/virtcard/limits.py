@@ -253,8 +253,8 @@ CARD_FILE_MAX: Final = 1024 * 1024
 NSS_PATIENCE: Final = 5.0
 """Seconds for one call of certutil or pk12util, which takes half a second: three keys within TRANSMIT_PATIENCE."""
 
-NSS_KEY_PATIENCE: Final = 60.0
-"""Seconds for a call of certutil that makes an RSA key: a second, on a busy machine more than five. No card waits."""
+NSS_LONG_PATIENCE: Final = 60.0
+"""The same where no card waits: a new RSA key takes a second, and anything more than five on a busy machine."""
 
 CARD_STORE_PATIENCE: Final = 5.0
 """Seconds to wait for whoever makes or deletes a card: the slowest step, a new test authority, takes less than one."""

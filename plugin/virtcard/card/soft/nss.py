@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from virtcard.card.soft.ca import parse_subject
 from virtcard.card.soft.material import Material, load_pkcs12
 from virtcard.errors import Failed, InvalidArgument
-from virtcard.limits import NSS_KEY_PATIENCE, NSS_PATIENCE
+from virtcard.limits import NSS_LONG_PATIENCE, NSS_PATIENCE
 
 NICKNAMES: Final = ("id-cert", "signing-cert", "encryption-cert")
 """The three certificates of the QEMU manual's smart card chapter, in the order of a CAC's applets."""
@@ -74,14 +74,18 @@ def read_certificate(directory: Path, nickname: str) -> bytes:
     return done.stdout
 
 
-def read_materials(directory: Path, nicknames: Sequence[str], password: bytes) -> tuple[Material, ...]:
-    """Certificates with their keys. WrongPassword, or Failed for one that is not there or has no key."""
+def read_materials(
+    directory: Path, nicknames: Sequence[str], password: bytes, patience: float = NSS_PATIENCE
+) -> tuple[Material, ...]:
+    """Certificates with their keys. WrongPassword, or Failed for one that is not there or has no key.
+
+    `patience` is seconds for each."""
     if not _fits(password):
         raise WrongPassword(_LOCKED_SENTENCE.format(directory))
     with _private() as folder:
         _put(folder / PASSWORD, password + b"\n")
         copied = _copied(directory, folder)
-        return tuple(_material(directory, nickname, copied, folder) for nickname in nicknames)
+        return tuple(_material(directory, nickname, copied, folder, patience) for nickname in nicknames)
 
 
 def import_nss(database: str, nicknames: Sequence[str], password: bytes) -> tuple[Material, ...]:
@@ -89,7 +93,7 @@ def import_nss(database: str, nicknames: Sequence[str], password: bytes) -> tupl
     directory = find_database(database)
     for nickname in nicknames:
         read_certificate(directory, nickname)
-    return read_materials(directory, nicknames, password)
+    return read_materials(directory, nicknames, password, NSS_LONG_PATIENCE)
 
 
 def opens_without_password(directory: Path, nickname: str) -> bool:
@@ -120,7 +124,7 @@ def create_nss(directory: Path, subject: str, password: bytes) -> None:
         _put(folder / PASSWORD, password + b"\n")
         for words in _creation(name, folder):
             place = ("-d", f"sql:{made}", "-f", str(folder / PASSWORD))
-            done = _run("certutil", words[0], *place, *words[1:], patience=NSS_KEY_PATIENCE)
+            done = _run("certutil", words[0], *place, *words[1:], patience=NSS_LONG_PATIENCE)
             if done.returncode:
                 raise Failed("certutil could not make an NSS database.", hint="Look at the subject's spelling.")
         _place(made, directory)
@@ -162,12 +166,13 @@ def _suffixed(name: x509.Name, suffix: str) -> str:
     return x509.Name(parts).rfc4514_string()
 
 
-def _material(directory: Path, nickname: str, copied: str, folder: Path) -> Material:
+def _material(directory: Path, nickname: str, copied: str, folder: Path, patience: float) -> Material:
     target, once = folder / "exported", folder / "once"
     password = secrets.token_hex(32).encode()
     _put(once, password)
     place = ("-d", copied, "-k", str(folder / PASSWORD))
-    done = _run("pk12util", "-o", str(target), "-n", nickname, *place, "-w", str(once), "-c", "AES-256-CBC")
+    words = ("-o", str(target), "-n", nickname, *place, "-w", str(once), "-c", "AES-256-CBC")
+    done = _run("pk12util", *words, patience=patience)
     if done.returncode == _LOCKED:
         raise WrongPassword(_LOCKED_SENTENCE.format(directory))
     if done.returncode or not target.is_file():
