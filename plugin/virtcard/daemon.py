@@ -19,7 +19,7 @@ import click
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
-from virtcard.bus.logind import watch_presence
+from virtcard.bus.logind import Watcher, watch_logind
 from virtcard.card.base import Surroundings
 from virtcard.card.guard.mask import mask
 from virtcard.card.reader_watcher import ReaderWatcher
@@ -206,7 +206,7 @@ class Daemon:
             await bus.require_unowned(BUS_NAME)
             make_socket_dir(self.settings)
             self.sockets.tidy()
-            async with watch_presence(bus, self.seat.take):
+            async with watch_logind(bus, Watcher(self.seat.take, self.service.host_sleeps)):
                 await self._work(bus, stop)
         finally:
             await bus.close()

@@ -166,6 +166,9 @@ BUS_CALL_PATIENCE: Final = 25.0
 BUS_CONNECT_PATIENCE: Final = 10.0
 """Seconds for the handshake with a bus."""
 
+SYSTEM_BUS_PAUSE: Final = 2.0
+"""Seconds between two looks of a session instance for a system bus that is away."""
+
 BUS_FLUSH_PATIENCE: Final = 2.0
 """Seconds to send what waits before a connection is closed."""
 

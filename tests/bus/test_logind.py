@@ -11,11 +11,12 @@ import pytest
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
-from helpers.bus import PrivateBus, eventually, run_async
+from helpers.bus import PrivateBus, eventually, private_bus, run_async
 from helpers.logind import MockLogind, mock_logind
+from virtcard.bus import logind
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
-from virtcard.bus.logind import PATH, SESSION, watch_presence
+from virtcard.bus.logind import MANAGER, PATH, SESSION, Watcher, watch_logind
 from virtcard.service.seat import Person, Presence, Seat
 
 ALICE = Presence(Person(1000, "2"))
@@ -30,6 +31,8 @@ class Scene:
 
     seat: Seat
     logind: MockLogind
+    sleeps: list[str]
+    """One word for each that was heard of."""
 
     async def becomes(self, presence: Presence) -> None:
         await eventually(lambda: self.seat.presence == presence, f"{presence}, and not {self.seat.presence}")
@@ -42,9 +45,9 @@ async def scene(private: PrivateBus, kind: BusKind = BusKind.SYSTEM) -> AsyncIte
         other = await Bus.open(BusKind.SYSTEM, address=private.address)
         try:
             logind = await MockLogind(other).ready()
-            seat = Seat()
-            async with watch_presence(bus, seat.take):
-                yield Scene(seat, logind)
+            seat, sleeps = Seat(), list[str]()
+            async with watch_logind(bus, Watcher(seat.take, lambda: sleeps.append("sleep"))):
+                yield Scene(seat, logind, sleeps)
         finally:
             await other.close()
             await bus.close()
@@ -96,7 +99,7 @@ def test_without_logind_nobody_is_there(private: PrivateBus) -> None:
     async def test() -> None:
         seat = Seat()
         bus = await Bus.open(BusKind.SYSTEM, address=private.address)
-        async with watch_presence(bus, seat.take):
+        async with watch_logind(bus, Watcher(seat.take, lambda: None)):
             assert seat.presence == Presence(None)
             with mock_logind(private.address):
                 await (await MockLogind(bus).ready()).add_session("2", 1000)
@@ -122,6 +125,28 @@ def test_a_forged_signal_changes_nothing(private: PrivateBus) -> None:
             await here.becomes(BOB)
             await here.logind.show("2")
             await here.becomes(LOCKED)
+
+    run_async(test())
+
+
+def test_the_host_that_goes_to_sleep_is_heard_of_and_its_waking_too(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with scene(private) as here:
+            await here.logind.sleep(True)
+            await eventually(lambda: len(here.sleeps) == 1, "it goes to sleep")
+            await here.logind.sleep(False)
+            await eventually(lambda: len(here.sleeps) == 2, "it has woken up")
+
+    run_async(test())
+
+
+def test_nobody_but_logind_sends_the_host_to_sleep(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with scene(private) as here:
+            await here.logind.bus.send(Message.new_signal(PATH, MANAGER, "PrepareForSleep", "b", [True]))
+            await here.logind.add_session("2", 1000)
+            await here.becomes(ALICE)
+            assert here.sleeps == []
 
     run_async(test())
 
@@ -155,8 +180,38 @@ def test_the_session_instance_lives_without_a_system_bus(private: PrivateBus, mo
     async def test() -> None:
         seat = Seat()
         bus = await Bus.open(BusKind.SESSION, address=private.address)
-        async with watch_presence(bus, seat.take):
+        async with watch_logind(bus, Watcher(seat.take, lambda: None)):
             assert seat.presence == Presence(Person(os.getuid(), ""))
         await bus.close()
+
+    run_async(test())
+
+
+def test_the_session_instance_finds_a_system_bus_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was there goes away with its logind, and another one takes its place."""
+    monkeypatch.setattr(logind, "SYSTEM_BUS_PAUSE", 0.05)
+    me = os.getuid()
+
+    async def test() -> None:
+        seat, sleeps = Seat(), list[str]()
+        with private_bus() as session:
+            bus = await Bus.open(BusKind.SESSION, address=session.address)
+            with private_bus() as first:
+                monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", first.address)
+                watching = watch_logind(bus, Watcher(seat.take, lambda: sleeps.append("sleep")))
+                await watching.__aenter__()
+            with private_bus() as second, mock_logind(second.address):
+                monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", second.address)
+                other = await Bus.open(BusKind.SYSTEM, address=second.address)
+                mock = await MockLogind(other).ready()
+                await mock.add_session("2", me)
+                await mock.lock("2", True)
+                locked = Presence(Person(me, "2"), locked=True)
+                await eventually(lambda: seat.presence == locked, f"{locked}, and not {seat.presence}")
+                await mock.sleep(True)
+                await eventually(lambda: sleeps, "it hears of sleep")
+                await other.close()
+                await watching.__aexit__(None, None, None)
+            await bus.close()
 
     run_async(test())

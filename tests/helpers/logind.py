@@ -13,7 +13,7 @@ from typing import Any
 from dbus_next.signature import Variant
 
 from virtcard.bus.connection import Bus
-from virtcard.bus.logind import NAME, PATH, SEAT, SESSION
+from virtcard.bus.logind import MANAGER, NAME, PATH, SEAT, SESSION
 
 MOCK = "org.freedesktop.DBus.Mock"
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -58,6 +58,10 @@ class MockLogind:
     async def lock(self, name: str, locked: bool) -> None:
         """GNOME sets this when the screen is locked."""
         await self.bus.ask(NAME, self._session(name), SESSION, "SetLockedHint", "b", [locked])
+
+    async def sleep(self, begins: bool) -> None:
+        """What logind sends before the host sleeps, and when it has woken up."""
+        await self._tell(PATH, "EmitSignal", "sssav", MANAGER, "PrepareForSleep", "b", [Variant("b", begins)])
 
     async def show(self, name: str) -> None:
         """Make it the active session of the seat; "" shows a terminal where nobody is logged in."""

@@ -156,6 +156,22 @@ def test_what_happens_to_one_machine_does_not_log_out_another() -> None:
     run_async(scene())
 
 
+def test_every_login_ends_when_the_host_goes_to_sleep_and_the_cards_stay_in() -> None:
+    async def scene() -> None:
+        async with two_machines(ALLOW) as (lab, one, two):
+            await put_in(lab, "one", one)
+            await lab.insert("two", "reader:one")
+            await lab.inserted("two", two)
+            assert one.exchange(VERIFY) == one.exchange(PROTECTED) == OK
+            lab.service.host_sleeps()
+            assert one.exchange(PROTECTED) == DENIED
+            assert two.exchange(PROTECTED) == OK
+            assert lab.source.card("one").calls[-1] == "reset"
+            assert (lab.view("one").card, lab.view("two").card) == (CARD, "reader:one")
+
+    run_async(scene())
+
+
 def test_login_to_a_card_that_nobody_shares_ends_too() -> None:
     async def scene() -> None:
         async with two_machines(ALLOW) as (lab, one, _two):

@@ -1,4 +1,4 @@
-"""systemd-logind: who sits at the machine, and whether the screen is locked."""
+"""systemd-logind: who sits at the machine, whether the screen is locked, and when the host goes to sleep."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from dbus_next.constants import MessageType
@@ -18,6 +19,7 @@ from virtcard.bus.connection import Bus
 from virtcard.bus.standard import PROPERTIES
 from virtcard.bus.values import plain
 from virtcard.errors import Disconnected, VirtcardError
+from virtcard.limits import SYSTEM_BUS_PAUSE
 from virtcard.service.seat import Person, Presence
 
 log = logging.getLogger(__name__)
@@ -37,15 +39,27 @@ _PEOPLE: Final = frozenset({"user", "user-early", "user-light"})
 """Classes of sessions with a person in them: not the greeter, and no background session."""
 
 
-class Logind:
-    """Tells `on_presence` who can be asked. For the system's instance that is the user of the active session at seat0;
-    for a user's own (`own` is the uid) it is that user, wherever the session is."""
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who is told of what logind says."""
 
-    def __init__(self, bus: Bus, on_presence: Callable[[Presence], None], *, own: int | None = None) -> None:
+    on_presence: Callable[[Presence], None]
+    """Who can be asked."""
+    on_sleep: Callable[[], None]
+    """The host is about to sleep, and again when it wakes up: the first word may come too late."""
+
+
+class Logind:
+    """For the system's instance the person is the user of the active session at seat0; for a user's own (`own` is the
+    uid) it is that user, wherever the session is."""
+
+    def __init__(self, bus: Bus, watcher: Watcher, *, own: int | None = None) -> None:
         self._bus = bus
-        self._on_presence = on_presence
+        self._watcher = watcher
         self._own = own
         self._stirred = asyncio.Event()
+        self._untrusted_heralds: set[str] = set()
+        """Who has told of the host's sleep."""
 
     async def start(self) -> None:
         """Look once, and go on looking at every change until the bus is closed."""
@@ -57,16 +71,30 @@ class Logind:
 
     def _on_message(self, message: Message) -> None:
         """Whatever a signal says, logind itself is asked: so nobody can pretend anything by sending one."""
-        if message.message_type is MessageType.SIGNAL and (
-            (message.path or "").startswith(PATH) or message.member == "NameOwnerChanged"
-        ):
+        if message.message_type is not MessageType.SIGNAL:
+            return
+        if message.member == "PrepareForSleep":
+            self._untrusted_heralds.add(message.sender)
+        if (message.path or "").startswith(PATH) or message.member == "NameOwnerChanged":
             self._stirred.set()
 
     async def _follow(self) -> None:
         while True:
             await self._stirred.wait()
             self._stirred.clear()
+            await self._hear_of_sleep()
             await self._look()
+
+    async def _hear_of_sleep(self) -> None:
+        heralds, self._untrusted_heralds = self._untrusted_heralds, set()
+        if not heralds:
+            return
+        try:
+            (owner,) = await self._bus.ask_bus("GetNameOwner", "s", [NAME])
+        except (DBusError, VirtcardError):
+            return
+        if owner in heralds:
+            self._watcher.on_sleep()
 
     async def _look(self) -> None:
         try:
@@ -77,7 +105,7 @@ class Logind:
         except (KeyError, IndexError, TypeError, ValueError):
             log.warning("logind says something else than expected")
             presence = Presence(None, locked=True)
-        self._on_presence(presence)
+        self._watcher.on_presence(presence)
 
     async def _at_seat(self) -> Presence:
         """A seat where somebody is logged in and that shows a greeter or another terminal is as good as locked."""
@@ -109,23 +137,53 @@ class Logind:
 
 
 @asynccontextmanager
-async def watch_presence(bus: Bus, on_presence: Callable[[Presence], None]) -> AsyncIterator[None]:
-    """Tell who is there, as long as this lasts, to the instance on `bus`; logind itself is on the system bus."""
+async def watch_logind(bus: Bus, watcher: Watcher) -> AsyncIterator[None]:
+    """Tell `watcher`, as long as this lasts, for the instance on `bus`; logind itself is on the system bus."""
     if bus.kind is BusKind.SYSTEM:
-        await Logind(bus, on_presence).start()
+        await Logind(bus, watcher).start()
         yield
         return
-    on_presence(nobody(os.getuid()))
+    watcher.on_presence(nobody(os.getuid()))
+    system = await _watch_from_afar(watcher)
+    again = asyncio.create_task(_keep_watching(watcher, system))
+    try:
+        yield
+    finally:
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)
+
+
+async def _watch_from_afar(watcher: Watcher) -> Bus | None:
+    """A connection to the system bus that watches; None when there is no bus."""
     try:
         system = await Bus.open(BusKind.SYSTEM)
     except Disconnected:
-        yield
-        return
+        return None
     try:
-        await Logind(system, on_presence, own=os.getuid()).start()
-        yield
-    finally:
+        await Logind(system, watcher, own=os.getuid()).start()
+    except (DBusError, VirtcardError) as error:
+        log.info("logind cannot be watched: %s", error)
         await system.close()
+        return None
+    except BaseException:
+        await system.close()
+        raise
+    return system
+
+
+async def _keep_watching(watcher: Watcher, system: Bus | None) -> None:
+    """A system bus that goes away, or that is not there yet, is looked for again; what was known holds meanwhile."""
+    try:
+        while True:
+            if system is not None:
+                await system.wait_closed()
+                await system.close()
+                system = None
+            await asyncio.sleep(SYSTEM_BUS_PAUSE)
+            system = await _watch_from_afar(watcher)
+    finally:
+        if system is not None:
+            await system.close()
 
 
 def nobody(own: int | None) -> Presence:

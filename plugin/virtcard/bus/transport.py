@@ -33,11 +33,11 @@ class Transport(MessageBus):
 
     async def close(self) -> None:
         """Send what waits, end our tasks, then end the connection."""
+        if not self._disconnected and self._last_sent is not None and not self._last_sent.done():
+            await asyncio.wait([self._last_sent], timeout=limits.BUS_FLUSH_PATIENCE)
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
         if not self._disconnected:
-            if self._last_sent is not None and not self._last_sent.done():
-                await asyncio.wait([self._last_sent], timeout=limits.BUS_FLUSH_PATIENCE)
-            for task in self._tasks - {asyncio.current_task()}:
-                task.cancel()
             self.disconnect()
         await self._ended.wait()
 

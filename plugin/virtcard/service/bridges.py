@@ -143,6 +143,12 @@ class Bridges:
             if domain == uuid and running.logout:
                 running.logout()
 
+    def logout_all(self) -> None:
+        """End the logins from all domains; their cards stay in."""
+        for running in self._running.values():
+            if running.logout:
+                running.logout()
+
     def take_out(self, key: Key) -> None:
         """Take out what is in."""
         running = self._running[key]

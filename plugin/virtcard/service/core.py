@@ -187,6 +187,11 @@ class VirtcardService:
         if _has_ended(event):
             self._reconciler.end_of_run(event.uuid)
 
+    def host_sleeps(self) -> None:
+        """The host goes to sleep or has woken up, and every login ends with that; cards stay in."""
+        log.info("the host sleeps: every login ends")
+        self._reconciler.bridges.logout_all()
+
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""
         for view in self.registry.domains.values():
