@@ -31,6 +31,14 @@ APDU_QUEUE_MAX: Final = 8
 ATR_MAX: Final = 33
 """Bytes, ISO 7816-3. (QEMU would take 40.)"""
 
+MEANINGLESS_MAX: Final = 16
+"""Messages of one conversation that say nothing to us: QEMU sends none. Whoever goes on for ever only takes time from
+other machines' bridges."""
+
+STRAY_APDU_MAX: Final = 128
+"""APDUs for an empty reader, one after the other: QEMU itself refuses them (ccid_on_apdu_from_guest), but for those
+that its queue held when the card went out."""
+
 SEND_BUFFER_MAX: Final = 256 * 1024
 """Bytes that wait for a peer that does not read; beyond this it is given up."""
 

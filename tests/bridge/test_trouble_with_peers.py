@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from helpers.bridges import Watched
 from helpers.fake_card import FakeCard
+from helpers.hostile import Hostile, flood_of_acknowledgements
 from helpers.qemu_peer import HEADER, INIT, INIT_PAYLOAD, UNDEFINED, Fault, NotTransacted, QemuPeer
 from helpers.waiting import wait_until
 from virtcard import limits
@@ -221,6 +222,20 @@ def test_flood_of_commands_ends_the_conversation_and_not_the_bridge(
     watched.wait(BridgeState.INSERTED)
     assert peer.exchange(COMMAND)
     assert len(card.commands) < 200
+
+
+def test_peer_that_breaks_the_protocol_after_each_greeting_is_called_ever_less_often(
+    make_bridge: MakeBridge, socket_path: Path
+) -> None:
+    peer = Hostile(socket_path, flood_of_acknowledgements)
+    peer.on.set()
+    watched = make_bridge()
+    watched.bridge.insert(FakeCard())
+    try:
+        wait_until(lambda: len(peer.times) >= 6, 30, "it is called again and again")
+    finally:
+        peer.close()
+    assert peer.times[5] - peer.times[3] > peer.times[2] - peer.times[0]
 
 
 def test_few_commands_at_once_are_answered_in_order(make_peer: MakePeer, make_bridge: MakeBridge) -> None:

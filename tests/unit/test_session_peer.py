@@ -8,10 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.sessions import ACK, INIT, OK, YUBIKEY_ATR, apdu, ejecting, inserted, ready, removing, settled
+from helpers.sessions import (
+    ACK,
+    INIT,
+    OK,
+    YUBIKEY_ATR,
+    apdu,
+    ejecting,
+    failures,
+    inserted,
+    ready,
+    removing,
+    settled,
+    ticket,
+)
 from virtcard.bridge.session import Effect, Session, SessionState, Timer
 from virtcard.card.base import Transmission
 from virtcard.errors import LocalError, PeerError
+from virtcard.limits import MEANINGLESS_MAX, STRAY_APDU_MAX
+from virtcard.wire.vscard import MessageType, encode
 
 
 def test_no_init_means_that_the_chardev_is_busy_with_another_client() -> None:
@@ -148,3 +163,36 @@ def test_noise_breaks_the_session_or_nothing(noise: bytes, greeted: bool) -> Non
             session.feed(bytes((byte,)))
     except PeerError:
         assert session.state is SessionState.BROKEN
+
+
+def test_few_messages_without_a_meaning_are_passed_over_and_many_are_the_peers_fault() -> None:
+    session = inserted()
+    few, more = [encode(MessageType(99), b"x" * 500) for _ in range(MEANINGLESS_MAX)], encode(MessageType.FLUSH)
+    assert session.feed(b"".join(few)) == []
+    with pytest.raises(PeerError, match="mean nothing"):
+        session.feed(more)
+    assert session.state is SessionState.BROKEN
+
+
+def test_apdus_for_an_empty_reader_fail_and_too_many_of_them_are_the_peers_fault() -> None:
+    session = ready()
+    assert failures(session.feed(apdu() * STRAY_APDU_MAX)) == STRAY_APDU_MAX
+    with pytest.raises(PeerError, match="empty reader"):
+        session.feed(apdu())
+
+
+def test_apdus_for_an_empty_reader_are_forgotten_with_the_next_one_for_a_card() -> None:
+    session = ready()
+    session.feed(apdu() * STRAY_APDU_MAX)
+    session.insert(YUBIKEY_ATR, Transmission.T0)
+    session.feed(ACK)
+    session.answer(ticket(session.feed(apdu())), OK)
+    session.eject()
+    session.expired(Timer.QUIET)
+    session.feed(ACK)
+    assert failures(session.feed(apdu() * STRAY_APDU_MAX)) == STRAY_APDU_MAX
+
+
+def test_guest_that_goes_on_asking_while_its_card_leaves_does_nothing_wrong() -> None:
+    session = ejecting()
+    assert failures(session.feed(apdu() * 2 * STRAY_APDU_MAX)) == 2 * STRAY_APDU_MAX

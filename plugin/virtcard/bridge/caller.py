@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from random import Random
 
@@ -33,6 +34,7 @@ class Caller:
         self._dial: Dial | None = None
         self._due = True
         self._late = False
+        self._greeted: float | None = None
 
     @property
     def has_news(self) -> bool:
@@ -68,11 +70,14 @@ class Caller:
 
     def succeeded(self) -> None:
         """The peer greeted us: the next loss is followed by a short pause."""
-        self._backoff.reset()
+        self._greeted = time.monotonic()
 
-    def retry(self) -> None:
-        """Call again after a pause."""
+    def retry(self, *, faulty: bool) -> None:
+        """Call again after a pause. It gets longer, too, with a peer that is `faulty` soon after each greeting."""
         self.close()
+        greeted, self._greeted = self._greeted, None
+        if greeted is not None and not (faulty and time.monotonic() < greeted + limits.BACKOFF_MAX):
+            self._backoff.reset()
         self._pause.start(self._backoff.next())
 
     def close(self) -> None:

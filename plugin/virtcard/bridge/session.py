@@ -8,6 +8,7 @@ nothing, so that late threads need no care.
 
 from __future__ import annotations
 
+from virtcard import limits
 from virtcard.bridge.control import QUIET, Control
 from virtcard.bridge.effects import (
     Effect,
@@ -55,6 +56,8 @@ class Session:
     def __init__(self) -> None:
         self._decoder = Decoder()
         self._control = Control()
+        self._meaningless = 0
+        self._strays = 0
 
     @property
     def state(self) -> SessionState:
@@ -146,7 +149,7 @@ class Session:
         return [] if ticket is None else [*self._control.step(Event.HUNG), Hung(ticket)]
 
     def _receive(self, message: Message) -> list[Effect]:
-        """One message. Types that we do not know, or that only we send, are passed over."""
+        """One message. A few of types that we do not know, or that only we send, are passed over."""
         match message.type:
             case MessageType.APDU:
                 return self._on_apdu(message.payload)
@@ -155,6 +158,9 @@ class Session:
             case MessageType.INIT:
                 return self._on_init(message.payload)
             case _:
+                self._meaningless += 1
+                if self._meaningless > limits.MEANINGLESS_MAX:
+                    raise self._fault("QEMU goes on sending messages that mean nothing.")
                 return []
 
     def _on_apdu(self, untrusted_command: bytes) -> list[Effect]:
@@ -163,11 +169,17 @@ class Session:
         if control.state is SessionState.INSERTED:
             if control.exchange.full:
                 raise self._fault("QEMU sends APDUs without waiting for their answers.")
+            self._strays = 0
             return control.exchange.command(untrusted_command)
         if self.state is SessionState.REMOVING:
-            self._control.lost_answer()
-        answer = failure(self._control.reader_id)
-        return [answer, QUIET] if self._control.allows(Event.QUIET) else [answer]
+            control.lost_answer()
+        answer = failure(control.reader_id)
+        if control.allows(Event.QUIET):
+            return [answer, QUIET]
+        self._strays += 1
+        if self._strays > limits.STRAY_APDU_MAX:
+            raise self._fault("QEMU goes on sending APDUs to an empty reader.")
+        return [answer]
 
     def _on_error(self, message: Message) -> list[Effect]:
         """QEMU acknowledges each control message with an Error, which says SUCCESS or not."""

@@ -14,7 +14,7 @@ from virtcard.bridge.fault import describe
 from virtcard.bridge.link import Link
 from virtcard.bridge.poller import Poller, Wakeup
 from virtcard.bridge.status import BridgeState
-from virtcard.errors import CardError, Internal, VirtcardError
+from virtcard.errors import CardError, Internal, PeerError, VirtcardError
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class Worker:
         if self._core.stopping:
             self._caller.close()
         else:
-            self._caller.retry()
+            self._caller.retry(faulty=isinstance(error, PeerError))
 
     def _close(self) -> None:
         core = self._core
