@@ -9,9 +9,10 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -22,7 +23,8 @@ from virtcard.bus.export import serve
 from virtcard.bus.logind import Watcher, watch_logind
 from virtcard.card.base import Surroundings
 from virtcard.card.guard.mask import mask
-from virtcard.card.reader_watcher import ReaderWatcher
+from virtcard.card.pcscd import pcscd_version
+from virtcard.card.reader_watcher import ReaderWatcher, Service
 from virtcard.card.soft.source import own_store
 from virtcard.card.sources import Sources
 from virtcard.domain.events import HypervisorEvent
@@ -30,7 +32,7 @@ from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
-from virtcard.errors import Failed, InvalidArgument, PolicyBroken, VirtcardError
+from virtcard.errors import Failed, InvalidArgument, PolicyBroken, Unsupported, VirtcardError
 from virtcard.journal import Journal
 from virtcard.limits import UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
@@ -59,12 +61,16 @@ from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
 from virtcard.service.seat import Seat
+from virtcard.service.threads import start
 from virtcard.service.tracing import Tracing
 from virtcard.service.views import StatusView
 from virtcard.service.wardrobe import Wardrobe
 from virtcard.settings import Settings, settings
 from virtcard.version import VERSION
 from virtcard.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from virtcard.metrics.textfile import Textfile
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +121,15 @@ class Daemon:
         )
         self.service = VirtcardService(
             registry,
-            StatusView(VERSION, chosen.uri.text, self.link.state, self.watcher.service, chosen.instance),
+            StatusView(
+                VERSION,
+                chosen.uri.text,
+                self.link.state,
+                self.watcher.service,
+                chosen.instance,
+                started=time.time_ns() // 1000,
+                metrics=str(chosen.metrics_file) if chosen.metrics else "",
+            ),
             agents=agents,
             grants=grants,
             link=self.link,
@@ -134,9 +148,10 @@ class Daemon:
             cards=CardWork(store, self.cards, self.sockets),
         )
         self.changes = changes
+        self.metrics = _metrics(chosen, registry, self.service.status) if chosen.metrics else None
         self.watcher.subscribe(self.readers.hear)
         self._first_pass = asyncio.Event()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._was_locked = False
         self.seat.listen(self._on_seat)
 
@@ -144,7 +159,7 @@ class Daemon:
         self.service.on_event(event)
 
     def _on_link(self) -> None:
-        self.service.set_status(libvirt=self.link.state)
+        self.service.set_status(libvirt=self.link.state, libvirt_error=self.link.error)
 
     def _on_readers(self) -> None:
         self.service.on_readers()
@@ -171,6 +186,11 @@ class Daemon:
 
     def _on_pcsc(self, state: str) -> None:
         self.service.set_status(pcsc=state)
+        if state == Service.CONNECTED:
+            self._begin(self._look_at_pcscd())
+
+    async def _look_at_pcscd(self) -> None:
+        self.service.set_status(pcsc_version=await asyncio.wrap_future(start(pcscd_version)))
 
     def _verifier(self, uuid: UUID, name: str) -> Callable[[int], None] | None:
         if not self.settings.verifies_peers:
@@ -185,6 +205,8 @@ class Daemon:
             self.changes.emulated_supported = await self.link.call(lambda hypervisor: hypervisor.emulated_supported())
         if self.changes.spice_supported is None:
             self.changes.spice_supported = await self.link.call(lambda hypervisor: hypervisor.spice_supported())
+        libvirt, qemu = await self.link.call(lambda hypervisor: hypervisor.versions())
+        self.service.set_status(libvirt_version=libvirt, qemu_version=qemu)
         await self.service.full_pass()
         self._first_pass.set()
 
@@ -195,9 +217,12 @@ class Daemon:
 
     def hear_sighup(self) -> None:
         """As daemons do: read what is in files anew."""
-        task = asyncio.get_running_loop().create_task(self.reload_policy())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._begin(self.reload_policy())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Failed when the bus goes away; the next start reconciles everything."""
@@ -215,6 +240,8 @@ class Daemon:
         await self.reload_policy()
         self.watcher.start()
         tasks = [asyncio.create_task(each.run()) for each in (self.link, self.service, self.cards)]
+        if self.metrics:
+            tasks.append(asyncio.create_task(self.metrics.run()))
         try:
             await self.cards.look_at_all()
             with suppress(TimeoutError):
@@ -247,6 +274,18 @@ def _sources(surroundings: Surroundings) -> Sources:
     for broken in sources.broken:
         log.error("%s", broken, exc_info=broken.error)
     return sources
+
+
+def _metrics(chosen: Settings, registry: Registry, status: Callable[[], StatusView]) -> Textfile:
+    """Its library is loaded when metrics are wanted, and may be missing when they are not."""
+    try:
+        from virtcard.metrics.textfile import Textfile
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"virtcardd cannot write metrics: {error.name} is not installed.",
+            hint="Install it (python3-prometheus-client, or pip install 'virtcard[metrics]'), or leave out --metrics.",
+        ) from error
+    return Textfile(chosen.metrics_file, registry, status)
 
 
 async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[None]) -> None:
@@ -308,9 +347,15 @@ async def _serve(chosen: Settings) -> None:
 @click.option("--session", is_flag=True, help="Serve the session bus and qemu:///session of this user.")
 @click.option("-c", "--connect", metavar="URI", help="The libvirt connection to watch.")
 @click.option("--socket-dir", metavar="DIR", help="Where the VSCard sockets of the domains belong.")
+@click.option(
+    "--metrics",
+    is_flag=True,
+    envvar="VIRTCARDD_METRICS",
+    help="Write metrics for Prometheus into the runtime directory; so does VIRTCARDD_METRICS=1.",
+)
 @click.option("--verbose", is_flag=True, help="Log what is done, not only what went wrong.")
 @click.version_option(VERSION, prog_name="virtcardd")
-def command(*, session: bool, connect: str | None, socket_dir: str | None, verbose: bool) -> None:
+def command(*, session: bool, connect: str | None, socket_dir: str | None, metrics: bool, verbose: bool) -> None:
     """Give libvirt domains a smart card reader, and cards to put in."""
     faulthandler.enable()  # what the watchdog ends says where it hung
     logging.basicConfig(
@@ -318,7 +363,7 @@ def command(*, session: bool, connect: str | None, socket_dir: str | None, verbo
         format="%(name)s: %(message)s",
         stream=sys.stderr,
     )
-    chosen = settings(session=session, connect=connect, socket_dir=socket_dir)
+    chosen = settings(session=session, connect=connect, socket_dir=socket_dir, metrics=metrics)
     check_socket_dir(chosen)
     _allow_descriptors()
     asyncio.run(_serve(chosen))

@@ -6,7 +6,8 @@ APDU data; details belong in the journal.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Final
 
 from virtcard.names import ERROR_PREFIX
 
@@ -26,6 +27,22 @@ class VirtcardError(Exception):
     def dbus_name(cls) -> str:
         """The D-Bus error name, for example `org.virtcard1.Error.NoSuchDomain`."""
         return ERROR_PREFIX + cls.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What an error said, to be kept: the error itself would keep its traceback, and with it what was being done."""
+
+    message: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: VirtcardError | None) -> Trouble:
+        """What this error says; none says nothing."""
+        return cls(error.message, error.hint) if error else NO_TROUBLE
+
+
+NO_TROUBLE: Final = Trouble()
 
 
 class Failed(VirtcardError):

@@ -137,6 +137,9 @@ NSS_DATABASE_MAX: Final = 16 * 1024 * 1024
 CERTUTIL_PATIENCE: Final = 5.0
 """Seconds for one look into an NSS database; it takes 20 ms."""
 
+PCSCD_PATIENCE: Final = 2.0
+"""Seconds for asking pcscd's program for its version; it takes two milliseconds."""
+
 SPICE_SERVER_PATIENCE: Final = 5.0
 """Seconds for asking the spice-server library what it can; it takes 60 ms."""
 
@@ -299,6 +302,18 @@ POLICY_COMMANDS_MAX: Final = 256
 
 POLICY_PIN_RESERVE_MAX: Final = 15
 """PIN tries: a card tells them in four bits (ISO 7816-4, 63Cx)."""
+
+METRICS_PERIOD: Final = 15.0
+"""Seconds between two files of metrics: how often Prometheus is usually set up to look."""
+
+METRICS_BRIDGES_MAX: Final = 2000
+"""Bridges with time series of their own, seven each; twice what one host is made for. All of them are in the totals."""
+
+METRICS_READERS_MAX: Final = 200
+"""Host readers with a time series of their own: pcscd refuses the 200th context of a process."""
+
+METRICS_LABEL_MAX: Final = 255
+"""Characters of a name in a label: a PC/SC reader name has 127 at most, and a file name of libvirt's 255."""
 
 SECRETS_MAX: Final = 2 * 1024 * 1024
 """Bytes that a one-time socket takes: a PKCS #12 file of 1 MiB in base64."""

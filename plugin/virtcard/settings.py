@@ -25,11 +25,18 @@ class Settings:
     socket_dir: Path
     runtime_dir: Path
     policy: Folders
+    metrics: bool = False
+    """Write metrics for Prometheus."""
 
     @property
     def instance(self) -> str:
         """ "system" or "session"."""
         return "session" if self.session else "system"
+
+    @property
+    def metrics_file(self) -> Path:
+        """In a directory of its own, which the node exporter can list; it may pass through ours and no more."""
+        return self.runtime_dir / "metrics" / "virtcard.prom"
 
     @property
     def wisher(self) -> str:
@@ -50,7 +57,12 @@ def _user_name(uid: int) -> str:
 
 
 def settings(
-    *, session: bool, connect: str | None, socket_dir: str | None, environ: Mapping[str, str] = os.environ
+    *,
+    session: bool,
+    connect: str | None,
+    socket_dir: str | None,
+    metrics: bool = False,
+    environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """From the command line; InvalidArgument or Unsupported when it does not fit together."""
     uri = parse_uri(connect or ("qemu:///session" if session else "qemu:///system"), environ)
@@ -60,4 +72,4 @@ def settings(
         raise InvalidArgument(f"'{sockets}' is not an absolute directory.", hint="Give the whole path.")
     runtime = runtime_dir(environ) / "virtcardd" if session else SYSTEM_RUNTIME
     policy = session_folders(environ) if session else system_folders()
-    return Settings(session, uri, sockets, runtime, policy)
+    return Settings(session, uri, sockets, runtime, policy, metrics)

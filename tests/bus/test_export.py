@@ -69,7 +69,7 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     DOMAIN: {
                         "Name": "win11", "Uuid": str(WIN11), "Id": 3, "State": "running", "Persistent": True,
                         "Enabled": True, "Live": True, "Reader": "present", "Wish": "", "Card": "", "Foreign": "",
-                        "LastError": "", "Mode": "bridge", "Tags": [],
+                        "LastError": "", "Hint": "", "Mode": "bridge", "Tags": [],
                     }
                 },
                 reader_path(0): {
@@ -79,8 +79,8 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     BRIDGE: {
                         "Domain": PATH, "Slot": 0, "Source": "reader:Yubico*", "State": "inserted",
                         "Endpoint": f"unix:///run/virtcard/vm/{WIN11}.sock", "Since": 1_700_000_000_000_000,
-                        "Apdus": 7, "LastError": "", "Commands": {}, "Refused": 0, "PinFailures": 0, "PinStops": 0,
-                        "Errors": 0,
+                        "Apdus": 7, "LastError": "", "Hint": "", "Commands": {}, "Refused": 0, "PinFailures": 0,
+                        "PinStops": 0, "Errors": 0,
                         "BytesSent": 0, "BytesReceived": 0, "TracedBy": [],
                     }
                 },
@@ -95,6 +95,10 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     "Instance": "system",
                     "Policy": "ok",
                     "PolicyError": "",
+                    "Started": 0,
+                    "LibvirtError": "",
+                    "Versions": {"virtcard": "0.1.0"},
+                    "Metrics": "",
                 }
             ]
 

@@ -35,6 +35,7 @@ def domain_properties(uuid: UUID, name: str, **changed: object) -> dict[str, Any
         "Card": "",
         "Foreign": "",
         "LastError": "",
+        "Hint": "",
     }
     return plain | changed
 
@@ -51,6 +52,10 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "Instance": "system",
                 "Policy": "ok",
                 "PolicyError": "",
+                "Started": 1_600_000_000_000_000,
+                "LibvirtError": "",
+                "Versions": {"virtcard": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.11", "pcsc-lite": "1.9.9"},
+                "Metrics": "",
             }
         },
         domain_path(FEDORA): {DOMAIN: domain_properties(FEDORA, "fedora", Reader="foreign", Foreign="spicevmc")},
@@ -94,6 +99,7 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "BytesReceived": 96,
                 "TracedBy": [],
                 "LastError": "",
+                "Hint": "",
             }
         },
     }

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import UUID
 
 import pytest
 
-from helpers.door import FakeDoor
-from virtcard.cli.local.doctor import confinement, daemon, hypervisor, installation, pcsc, sockets, verb, versions
-from virtcard.cli.local.doctor.check import Result, Situation, error, ok, warning
+from helpers.door import WIN11, FakeDoor, domain_properties
+from virtcard.cli.local.doctor import (
+    confinement,
+    daemon,
+    hypervisor,
+    installation,
+    metrics,
+    pcsc,
+    sockets,
+    verb,
+    versions,
+)
+from virtcard.cli.local.doctor.check import Check, Result, Situation, error, ok, warning
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.run import run
 from virtcard.errors import Disconnected
-from virtcard.names import MANAGER, ROOT_PATH, SYSTEM_USER
+from virtcard.names import BRIDGE, DOMAIN, MANAGER, ROOT_PATH, SYSTEM_USER, bridge_path, domain_path
+from virtcard.version import VERSION
 
 RULES = (Path(__file__).parents[2] / "dbus" / "50-virtcard.rules").read_text()
 QEMU_HELP = 'USB devices:\nname "usb-ccid", bus usb-bus\nname "ccid-card-passthru", bus ccid-bus, desc "passthrough"\n'
@@ -63,6 +78,88 @@ def test_no_daemon_is_an_error_that_says_how_to_start_it(machine: Path) -> None:
     assert outcome.hint == "Start it with 'systemctl --user start virtcardd'."
 
 
+def test_a_libvirt_that_is_away_says_why(machine: Path) -> None:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER].update(Libvirt="away", LibvirtError="Nobody listens there.")
+    message = daemon.check_daemon(at(machine, door=door)).message
+    assert message == "virtcardd has not reached libvirt. Nobody listens there."
+
+
+def test_a_daemon_of_another_version_is_to_be_restarted(machine: Path) -> None:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER]["Version"] = "0.0.9"
+    assert daemon.check_daemon(at(machine, "session", door)) == warning(
+        f"virtcardd 0.0.9 runs, and {VERSION} is installed.", "Run 'systemctl --user restart virtcardd'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "use"), [("degraded", "the last good policy is in use"), ("broken", "nothing is allowed")]
+)
+def test_a_bad_policy_is_an_error(machine: Path, state: str, use: str) -> None:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER].update(Policy=state, PolicyError="1.toml:3: no.")
+    assert daemon.check_policy(at(machine, door=door)) == error(
+        f"The policy is bad, so {use}: 1.toml:3: no.", "Run 'virtcard policy lint'."
+    )
+
+
+def test_domains_without_trouble_are_counted(machine: Path) -> None:
+    assert daemon.check_domains(at(machine)) == ok("2 domains and 1 bridge, without trouble.")
+
+
+def test_trouble_of_domains_and_bridges_is_told_and_not_the_daemons_own(machine: Path) -> None:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER]["Pcsc"] = "away"
+    door.world[bridge_path(WIN11, 0)][BRIDGE]["LastError"] = "The card was pulled."
+    assert daemon.check_domains(at(machine, door=door)) == warning(
+        "win11: The card was pulled.", "'virtcard status' shows what to do about each."
+    )
+
+
+def test_much_trouble_is_cut(machine: Path) -> None:
+    door = FakeDoor()
+    for number in range(5):
+        uuid = UUID(int=number)
+        door.world[domain_path(uuid)] = {DOMAIN: domain_properties(uuid, f"vm{number}", LastError="Oh.")}
+    message = daemon.check_domains(at(machine, door=door)).message
+    assert message == "vm0: Oh. vm1: Oh. vm2: Oh. And 2 more."
+
+
+@pytest.mark.parametrize("check", [daemon.check_policy, daemon.check_domains, metrics.check_metrics])
+def test_that_nobody_answers_is_told_once(machine: Path, check: Check) -> None:
+    assert check(Situation(_nobody("system"), "system", machine, {})).result is Result.OK
+
+
+# Metrics.
+
+
+def _with_metrics(path: str) -> FakeDoor:
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER]["Metrics"] = path
+    return door
+
+
+def test_metrics_are_off_until_they_are_wanted(machine: Path) -> None:
+    assert metrics.check_metrics(at(machine)) == ok("virtcardd writes no metrics: 'virtcardd --metrics' does.")
+
+
+def test_metrics_are_there_and_new(machine: Path) -> None:
+    put(machine, "/run/virtcardd/metrics/virtcard.prom")
+    found = metrics.check_metrics(at(machine, door=_with_metrics("/run/virtcardd/metrics/virtcard.prom")))
+    assert found == ok("virtcardd writes metrics to /run/virtcardd/metrics/virtcard.prom.")
+
+
+def test_old_metrics_are_a_warning(machine: Path) -> None:
+    old = time.time() - 1000
+    os.utime(put(machine, "/m.prom"), (old, old))
+    assert "s old" in metrics.check_metrics(at(machine, door=_with_metrics("/m.prom"))).message
+
+
+def test_missing_metrics_are_a_warning(machine: Path) -> None:
+    assert metrics.check_metrics(at(machine, door=_with_metrics("/m.prom"))).result is Result.WARNING
+
+
 # The installation.
 
 
@@ -105,7 +202,20 @@ def test_an_unreachable_libvirt_is_an_error(machine: Path, monkeypatch: pytest.M
 
 def test_libvirt_tells_how_many_domains_it_knows(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Situation, "uri", "test:///default")
-    assert hypervisor.check_libvirt(at(machine)) == ok("libvirt answers at test:///default and knows 1 domain.")
+    assert hypervisor.check_libvirt(at(machine)) == ok(
+        f"libvirt {_libvirt()} answers at test:///default and knows 1 domain."
+    )
+
+
+def _libvirt() -> str:
+    said = subprocess.run(["virsh", "--version"], check=True, capture_output=True, text=True)
+    return said.stdout.strip()
+
+
+def test_this_machines_qemu_tells_its_version(machine: Path) -> None:
+    said = subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True, text=True).stdout
+    version = re.findall(r"version (\d+\.\d+\.\d+)", said)[0]
+    assert f" (QEMU {version}) has " in hypervisor.check_qemu(at(machine, PATH=os.environ["PATH"])).message
 
 
 def test_this_machines_qemu_has_the_devices(machine: Path) -> None:
@@ -311,7 +421,7 @@ def test_an_error_is_exit_code_1_and_the_other_checks_still_run(
 
 def test_the_checks_of_the_verb_all_run_here() -> None:
     outcomes = verb.examine(Situation(FakeDoor().choice(), "system"), verb.CHECKS)
-    assert len(outcomes) == 14
+    assert len(outcomes) == 17
     assert all(outcome.message for outcome in outcomes.values())
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from helpers.door import ATR, FEDORA, WIN11, FakeDoor, Happened
 from virtcard.cli.run import run
-from virtcard.names import CARD, DOMAIN, READER, card_path, domain_path, reader_path
+from virtcard.cli.screen import clock
+from virtcard.names import BRIDGE, CARD, DOMAIN, READER, bridge_path, card_path, domain_path, reader_path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -28,6 +29,7 @@ WIN11_SHAPE: dict[str, Any] = {
     "last_error": "",
     "mode": "bridge",
     "tags": [],
+    "hint": "",
 }
 BRIDGE_SHAPE = {
     "domain": str(WIN11),
@@ -46,6 +48,7 @@ BRIDGE_SHAPE = {
     "bytes_sent": 140,
     "bytes_received": 96,
     "traced_by": [],
+    "hint": "",
 }
 
 
@@ -102,8 +105,18 @@ def test_info_prints_fields_as_virsh_does(capsys: Capture) -> None:
     assert run(["info", "win11"], FakeDoor().choice()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "Name:                 win11" in lines
-    assert "Bridge:               inserted, reader:Yubico*, 12 APDUs, 1 wrong PIN" in lines
+    since = clock(1_700_000_000_000_000)
+    assert f"Bridge:               inserted since {since}, reader:Yubico*, 12 APDUs, 1 wrong PIN" in lines
     assert "Commands:             VERIFY 9, SELECT 3" in lines
+
+
+def test_info_tells_what_to_do_about_trouble(capsys: Capture) -> None:
+    door = FakeDoor()
+    door.world[bridge_path(WIN11, 0)][BRIDGE].update(LastError="The card does not answer.", Hint="Take it out.")
+    assert run(["info", "win11"], door.choice()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("Bridge error:         The card does not answer.")
+    assert lines[at + 1] == "                      hint: Take it out."
 
 
 def test_info_shows_last_errors_only_when_there_are_some(capsys: Capture) -> None:
@@ -130,35 +143,6 @@ def test_readers_json_has_the_atr_as_hex_and_domains_as_uuids(capsys: Capture) -
 def test_readers_names_the_domains_that_use_them(capsys: Capture) -> None:
     assert run(["readers"], FakeDoor().choice()) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[-1] == "win11"
-
-
-def test_status_json_counts_what_there_is(capsys: Capture) -> None:
-    assert as_json(capsys, "status") == {
-        "version": "0.1.0",
-        "uri": "qemu:///system",
-        "libvirt": "connected",
-        "pcsc": "connected",
-        "instance": "system",
-        "policy": "ok",
-        "policy_error": "",
-        "domains": 2,
-        "enabled": 1,
-        "readers": 1,
-        "bridges": 1,
-        "apdus": 12,
-        "refused": 0,
-        "pin_failures": 1,
-        "traces": 0,
-    }
-
-
-def test_status_reads_as_sentences(capsys: Capture) -> None:
-    assert run(["status"], FakeDoor().choice()) == 0
-    assert capsys.readouterr().out.splitlines()[:3] == [
-        "virtcardd:  0.1.0 (system)",
-        "libvirt:    connected (qemu:///system)",
-        "pcscd:      connected",
-    ]
 
 
 def test_watch_json_is_one_object_per_line_with_the_names_of_the_shapes(capsys: Capture) -> None:

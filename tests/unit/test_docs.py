@@ -9,6 +9,7 @@ import pytest
 
 from virtcard import errors
 from virtcard.cli import shapes
+from virtcard.cli.advice import Problem
 from virtcard.cli.app import VERBS
 from virtcard.cli.local.card.shapes import Key, SoftCard
 from virtcard.cli.local.doctor.verb import Report
@@ -54,6 +55,10 @@ def test_the_readme_lists_every_key_of_a_rule() -> None:
 
 def test_the_readme_lists_the_keys_of_findings() -> None:
     assert f"`{' '.join(shapes.Finding.__annotations__)}`" in row("info")
+
+
+def test_the_readme_lists_the_keys_of_problems() -> None:
+    assert f"`{' '.join(Problem.__annotations__)}`" in row("status")
 
 
 @pytest.mark.parametrize("verb", VERBS)

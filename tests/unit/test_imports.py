@@ -24,6 +24,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "notify": frozenset(),
     "watchdog": frozenset({"notify", "bridge.timers"}),  # a part of the daemon: whether it lives
     "journal": frozenset({"service.record"}),  # a part of the daemon: where its records go
+    "metrics": frozenset({"metrics", "service"}),  # another: what it shows, for Prometheus
     "agent": frozenset({"agent", "bus.client"}),
     "cli": frozenset({"cli", "cli.local", "bus.client", "agent"}),  # the verb that runs the agent
     "cli.local": frozenset({"cli", "cli.local", "bus.client", "bridge", "card", "domain", "policy"}),
@@ -59,6 +60,7 @@ DOORS: Final = {
     "asyncinotify": ["card.soft.watch"],
     "msgspec": ["policy", "service", "card.soft"],
     "click": ["cli", "daemon"],
+    "prometheus_client": ["metrics"],
     "rich": ["cli"],
 }
 """Libraries from outside, and the modules or rooms that may import each."""

@@ -16,10 +16,19 @@ from virtcard.bridge.seat import Seat, Slot
 from virtcard.bridge.status import BridgeState, BridgeStatus, Bulletin, Observer
 from virtcard.bridge.timers import Timers
 from virtcard.card.base import Card, CardEvent, Transmission
-from virtcard.errors import CardAbsent, CardError, CardWasReset, PeerError, ReaderGone, VirtcardError
+from virtcard.errors import (
+    NO_TROUBLE,
+    CardAbsent,
+    CardError,
+    CardWasReset,
+    PeerError,
+    ReaderGone,
+    Trouble,
+    VirtcardError,
+)
 
 CARD_IS_IN: Final = frozenset({BridgeState.INSERTING, BridgeState.INSERTED})
-HUNG: Final = "The card does not answer."
+HUNG: Final = Trouble("The card does not answer.", "Take it out of its reader and put it in again.")
 REFUSED: Final = "The virtual reader did not take the card's answer to reset."
 
 
@@ -47,7 +56,7 @@ class Core:
         self.greeted: Callable[[], None] = lambda: None
         self.watch = timers.alarm(self._watch_over)
         self.patience = patience
-        self._link_error = self._card_error = ""
+        self._link_error = self._card_error = NO_TROUBLE
         self._told = BridgeStatus(self.state)
         self._timers = timers
         self._card_backoff = Backoff(rng=rng)
@@ -55,8 +64,9 @@ class Core:
 
     def status(self) -> BridgeStatus:
         """How the bridge stands now."""
-        error = self._card_error or self._link_error
-        return BridgeStatus(self.state, error, self.apdus, self.state is BridgeState.INSERTED)
+        error = self._card_error if self._card_error.message else self._link_error
+        inserted = self.state is BridgeState.INSERTED
+        return BridgeStatus(self.state, error.message, self.apdus, inserted, error.hint)
 
     def publish(self, state: BridgeState | None = None) -> None:
         """Change the state, and queue the news when there are any."""
@@ -79,7 +89,7 @@ class Core:
 
     def want(self, card: Card | None) -> None:
         """This card shall be in the reader, or none."""
-        self._card_error = ""
+        self._card_error = NO_TROUBLE
         if card is None:
             self.seat.unwant()
         else:
@@ -100,7 +110,7 @@ class Core:
         """The orderly end of the conversation, and then of the bridge."""
         self.stopping = True
         self.seat.unwant()
-        self._link_error = self._card_error = ""
+        self._link_error = self._card_error = NO_TROUBLE
         if self.talk is not None:
             self._end_card(self.talk.session.close)
         self.kick()
@@ -145,7 +155,7 @@ class Core:
         """It could not be put in: again with its next event, or after a pause."""
         if slot is not self.seat.wanted:
             return
-        self._card_error = error.message
+        self._card_error = Trouble.of(error)
         if isinstance(error, CardAbsent):
             self.seat.lost(slot)
         else:
@@ -157,7 +167,7 @@ class Core:
         """The card could not answer: the guest hears it, and a card that is gone or was reset goes out."""
         if self.talk is not None:
             self.drive(self.talk.session.fail, ticket)
-        self._card_error = error.message
+        self._card_error = Trouble.of(error)
         if isinstance(error, CardAbsent | ReaderGone):
             self.seat.lost(slot)
         elif isinstance(error, CardWasReset):
@@ -166,7 +176,7 @@ class Core:
 
     def link_failed(self, error: VirtcardError | None, *, again: bool) -> None:
         """The peer is gone, cannot be reached, or is not to be trusted. Not `again`: that is the end of the bridge."""
-        self._link_error = error.message if error else ""
+        self._link_error = Trouble.of(error)
         self.seat.unseat()
         self.stopping = self.stopping or not again
         if self.stopping:
@@ -204,10 +214,10 @@ class Core:
     def _on_news(self, news: News) -> None:
         if isinstance(news, Ready):
             self.greeted()
-            self._link_error = ""
+            self._link_error = NO_TROUBLE
             self.publish(BridgeState.EMPTY)
         elif isinstance(news, Inserted):
-            self._card_error = ""
+            self._card_error = NO_TROUBLE
             self._card_backoff.reset()
             self.publish(BridgeState.INSERTED)
         elif isinstance(news, Refused):

@@ -29,7 +29,7 @@ class BridgeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BridgeStatus:
-    """One moment of a bridge. `last_error` is a public sentence or ""."""
+    """One moment of a bridge. `last_error` is a public sentence or "", and `hint` what to do about it, if anything."""
 
     state: BridgeState
     last_error: str = ""
@@ -37,6 +37,7 @@ class BridgeStatus:
     """Commands that cards have answered since the bridge was made."""
     inserted: bool = False
     """The guest has a card now."""
+    hint: str = ""
 
 
 Observer = Callable[[BridgeStatus], None]

@@ -84,3 +84,7 @@ class BridgeInterface(Shown[BridgeView]):
     @dbus_property(access=PropertyAccess.READ)
     def LastError(self) -> "s":
         return text(self.view.last_error)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Hint(self) -> "s":
+        return text(self.view.hint)

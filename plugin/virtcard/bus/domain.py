@@ -116,6 +116,10 @@ class DomainInterface(Shown[DomainView]):
     def LastError(self) -> "s":
         return text(self.view.last_error)
 
+    @dbus_property(access=PropertyAccess.READ)
+    def Hint(self) -> "s":
+        return text(self.view.hint)
+
 
 def calling() -> Caller:
     """Whose call is in work, as the service wants to know it."""

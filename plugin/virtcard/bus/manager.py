@@ -98,6 +98,33 @@ class ManagerInterface(Shown[StatusView]):
     def PolicyError(self) -> "s":
         return text(self.view.policy_error)
 
+    @dbus_property(access=PropertyAccess.READ)
+    def Started(self) -> "t":
+        return self.view.started
+
+    @dbus_property(access=PropertyAccess.READ)
+    def LibvirtError(self) -> "s":
+        return text(self.view.libvirt_error)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Versions(self) -> "a{ss}":
+        return versions(self.view)
+
+    @dbus_property(access=PropertyAccess.READ)
+    def Metrics(self) -> "s":
+        return text(self.view.metrics)
+
+
+def versions(view: StatusView) -> dict[str, str]:
+    """Those that are known, by name."""
+    every = {
+        "virtcard": view.version,
+        "libvirt": view.libvirt_version,
+        "qemu": view.qemu_version,
+        "pcsc-lite": view.pcsc_version,
+    }
+    return {name: text(version) for name, version in every.items() if version}
+
 
 def grant_values(grant: Grant) -> dict[str, Variant]:
     """A Grant as `a{sv}`."""

@@ -8,7 +8,7 @@ import click
 
 from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import fields, say_json, warn
+from virtcard.cli.screen import clock, fields, say_json, warn
 from virtcard.cli.shapes import Bridge, Info, bridges, domain, finding
 from virtcard.cli.traffic import commands, traffic
 from virtcard.errors import Disconnected
@@ -66,7 +66,7 @@ def _show(found: Info) -> None:
             *([("Tags", " ".join(found["tags"]))] if found["tags"] else []),
             ("Card", found["card"] or "-"),
             *(pair for bridge in found["bridges"] for pair in _bridge(bridge)),
-            *([("Last error", found["last_error"])] if found["last_error"] else []),
+            *_error("Last error", found["last_error"], found["hint"]),
         ]
     )
     for each in found["findings"]:
@@ -74,13 +74,19 @@ def _show(found: Info) -> None:
 
 
 def _bridge(bridge: Bridge) -> list[tuple[str, str]]:
+    state = f"{bridge['state']} since {clock(bridge['since'])}"
     pairs = [
-        ("Bridge", f"{bridge['state']}, {bridge['source'] or 'no card'}, {traffic(bridge)}"),
+        ("Bridge", f"{state}, {bridge['source'] or 'no card'}, {traffic(bridge)}"),
         *([("Commands", commands(bridge["commands"]))] if bridge["commands"] else []),
         *([("Traced by", ", ".join(bridge["traced_by"]))] if bridge["traced_by"] else []),
         ("Endpoint", bridge["endpoint"]),
     ]
-    return [*pairs, ("Bridge error", bridge["last_error"])] if bridge["last_error"] else pairs
+    return [*pairs, *_error("Bridge error", bridge["last_error"], bridge["hint"])]
+
+
+def _error(title: str, sentence: str, hint: str) -> list[tuple[str, str]]:
+    """A line for what went wrong, and one for what to do."""
+    return [(title, sentence), *([("", f"hint: {hint}")] if hint else [])] if sentence else []
 
 
 def _yes(value: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 
 ACCENTS = {
@@ -69,7 +70,12 @@ def fields(pairs: Sequence[tuple[str, str]]) -> None:
     """`Title:  value` lines, as `virsh dominfo` has them."""
     width = max(len(title) for title, _ in pairs) + 1
     for title, value in pairs:
-        say(f"{title + ':':<{width}}  {value}".rstrip())
+        say(f"{title + ':' if title else '':<{width}}  {value}".rstrip())
+
+
+def clock(microseconds: int) -> str:
+    """A moment on the reader's own clock, as journalctl has it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))
 
 
 def _align(rows: Sequence[Sequence[str]]) -> None:

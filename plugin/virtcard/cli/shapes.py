@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
+from virtcard.cli.advice import Problem, problems
 from virtcard.cli.door import Objects, Properties
 from virtcard.names import BRIDGE, CARD, DOMAIN, MANAGER, READER, ROOT_PATH, card_name
 
@@ -28,6 +29,7 @@ class Domain(TypedDict):
     last_error: str
     mode: str
     tags: list[str]
+    hint: str
 
 
 class Reader(TypedDict):
@@ -41,7 +43,8 @@ class Reader(TypedDict):
 
 
 class Bridge(TypedDict):
-    """One bridge. `since` is microseconds since the epoch; `commands` counts by the name of the instruction."""
+    """One bridge. `since` tells when it came into its state, in microseconds since the epoch; `commands` counts by the
+    name of the instruction."""
 
     domain: str
     slot: int
@@ -59,6 +62,13 @@ class Bridge(TypedDict):
     bytes_sent: int
     bytes_received: int
     traced_by: list[str]
+    hint: str
+
+
+class NamedBridge(Bridge):
+    """One bridge among those of other domains: `name` is that of its domain."""
+
+    name: str
 
 
 class Finding(TypedDict):
@@ -94,7 +104,9 @@ class Grant(TypedDict):
 class Status(TypedDict):
     """The daemon: `libvirt` and `pcsc` are "connected", "connecting" or "away", `policy` "ok", "degraded" or "broken".
 
-    The counts are of what there is now; `apdus`, `refused` and `pin_failures` are those of the bridges that run."""
+    The counts are of what there is now; `apdus`, `refused` and `pin_failures` are those of the bridges that run.
+    `started` is microseconds since the epoch; `versions` has those that are known, by name; `metrics` is the file that
+    is written for Prometheus."""
 
     version: str
     uri: str
@@ -111,6 +123,12 @@ class Status(TypedDict):
     refused: int
     pin_failures: int
     traces: int
+    started: int
+    versions: dict[str, str]
+    libvirt_error: str
+    metrics: str
+    bridge_list: list[NamedBridge]
+    problems: list[Problem]
 
 
 class Change(TypedDict):
@@ -143,6 +161,7 @@ def domain(values: Properties) -> Domain:
         last_error=values["LastError"],
         mode=values["Mode"],
         tags=list(values["Tags"]),
+        hint=values["Hint"],
     )
 
 
@@ -176,6 +195,7 @@ def bridge(values: Properties) -> Bridge:
         bytes_sent=values["BytesSent"],
         bytes_received=values["BytesReceived"],
         traced_by=list(values["TracedBy"]),
+        hint=values["Hint"],
     )
 
 
@@ -207,6 +227,7 @@ def finding(values: Mapping[str, str]) -> Finding:
 def status(manager: Properties, objects: Objects) -> Status:
     """The shape of the daemon as a whole."""
     every, running = domains(objects), bridges(objects)
+    names = {each["uuid"]: each["name"] for each in every}
     return Status(
         version=manager["Version"],
         uri=manager["Uri"],
@@ -223,6 +244,12 @@ def status(manager: Properties, objects: Objects) -> Status:
         refused=sum(each["refused"] for each in running),
         pin_failures=sum(each["pin_failures"] for each in running),
         traces=sum(len(each["traced_by"]) for each in running),
+        started=manager["Started"],
+        versions=dict(manager["Versions"]),
+        libvirt_error=manager["LibvirtError"],
+        metrics=manager["Metrics"],
+        bridge_list=[NamedBridge(**each, name=names.get(each["domain"], "")) for each in running],
+        problems=problems(manager, every, running),
     )
 
 

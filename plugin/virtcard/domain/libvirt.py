@@ -84,6 +84,22 @@ def _text(error: libvirt.libvirtError) -> str:
     return detail if detail and pattern.replace("%s", detail, 1) == message else message
 
 
+def _version(ask: Callable[[], int]) -> str:
+    """libvirt's way to write a version in a number: 1,000,000 x major + 1,000 x minor + release."""
+    try:
+        number = ask()
+    except libvirt.libvirtError:
+        return ""
+    return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
+
+
+def _is_qemu(connection: libvirt.virConnect) -> bool:
+    try:
+        return bool(connection.getType() == "QEMU")
+    except libvirt.libvirtError:
+        return False
+
+
 class Hypervisor:
     """One libvirt connection. Every method but `alive` may block, and raises a VirtcardError.
 
@@ -180,6 +196,11 @@ class Hypervisor:
         flags = live * libvirt.VIR_DOMAIN_AFFECT_LIVE | config * libvirt.VIR_DOMAIN_AFFECT_CONFIG
         with self._translated():
             self._domain(uuid).setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml, key, uri, flags)
+
+    def versions(self) -> tuple[str, str]:
+        """Of libvirt and of its QEMU; "" for what is not known, or for another driver's hypervisor."""
+        connection = self._open_connection()
+        return _version(connection.getLibVersion), _version(connection.getVersion) if _is_qemu(connection) else ""
 
     def passthru_supported(self) -> bool | None:
         """Whether this QEMU has usb-ccid and ccid-card-passthru; None when the driver cannot tell.

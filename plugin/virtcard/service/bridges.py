@@ -230,7 +230,7 @@ class Bridges:
 
     def _show(self, key: Key, running: _Running) -> None:
         status = running.bridge.status  # the card before may have left an error, and the peer may have one still
-        self._update(key, source=self.source(key), state=status.state, last_error=status.last_error)
+        self._update(key, source=self.source(key), **_told(status))
 
     def _admit(self, key: Key, seated: _Seated, atr: bytes) -> None:
         """In the bridge's thread, with the ATR of the card that was found: does the decision hold for it?"""
@@ -317,8 +317,7 @@ class Bridges:
     def _take(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
         running = self._running.get(key)
         if running is not None and running.bridge is bridge:
-            counts = running.ledger.counts()
-            self._update(key, state=status.state, apdus=status.apdus, last_error=status.last_error, counts=counts)
+            self._update(key, apdus=status.apdus, counts=running.ledger.counts(), **_told(status))
 
     def _update(self, key: Key, **changes: object) -> None:
         view = self._shelf.get(key)
@@ -326,6 +325,11 @@ class Bridges:
             return
         since = _now() if changes.get("state", view.state) != view.state else view.since
         self._shelf.put(key, replace(view, since=since, **changes))  # type: ignore[arg-type]
+
+
+def _told(status: BridgeStatus) -> dict[str, object]:
+    """What of it a view shows under the same names."""
+    return {"state": status.state, "last_error": status.last_error, "hint": status.hint}
 
 
 def _now() -> int:
@@ -344,7 +348,7 @@ def _inserted(view: BridgeView | None, source: str) -> bool:
     if view.state is BridgeState.INSERTED:
         return True
     if view.last_error and view.state in {BridgeState.EMPTY, BridgeState.FAILED}:
-        raise CardError(view.last_error)
+        raise CardError(view.last_error, hint=view.hint)
     return False
 
 

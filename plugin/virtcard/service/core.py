@@ -88,7 +88,7 @@ class VirtcardService:
 
     def set_status(self, **changed: str) -> None:
         """Take note of how libvirt, pcscd or the policy stands now; the names are those of the view."""
-        status = replace(self._status, **changed)
+        status = replace(self._status, **changed)  # type: ignore[arg-type]
         if status != self._status:
             self._status = status
             for listener in self._status_listeners:

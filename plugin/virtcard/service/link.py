@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 
 class Link:
-    """`state` is "connected", "connecting" or "away". Bridges live on while the line is down."""
+    """`state` is "connected", "connecting" or "away", and `error` the sentence why the last attempt failed, or "".
+
+    Bridges live on while the line is down."""
 
     def __init__(
         self,
@@ -30,6 +32,7 @@ class Link:
         on_state: Callable[[], None],
     ) -> None:
         self.state = "connecting"
+        self.error = ""
         self._uri = uri
         self._on_event = on_event
         self._on_up = on_up
@@ -56,10 +59,13 @@ class Link:
                 await self._on_up()
                 backoff.reset()
                 await self._broken.wait()
-                log.warning("libvirt closed the connection to %s", self._uri)
+                self.error = f"libvirt closed the connection to {self._uri}."
+                log.warning("%s", self.error)
             except VirtcardError as error:
+                self.error = error.message
                 log.warning("libvirt: %s", error.message)
             except Exception:  # a fault of our own must not end the daemon, which has bridges to look after
+                self.error = "virtcard made a mistake with the connection to libvirt; the journal tells which."
                 log.exception("libvirt: the connection could not be used")
             await self._shut()
             self._tell("away")
@@ -81,6 +87,7 @@ class Link:
             await self._worker.run(hypervisor.close)
             raise
         self._hypervisor = hypervisor
+        self.error = ""
         self._tell("connected")
 
     async def _shut(self) -> None:

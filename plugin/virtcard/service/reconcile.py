@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from virtcard.domain.metadata import Wish, read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
-from virtcard.errors import Conflict, DomainStateError, InvalidArgument, InvalidXml, VirtcardError
+from virtcard.errors import Conflict, DomainStateError, InvalidArgument, InvalidXml, Trouble, VirtcardError
 from virtcard.policy.decide import Request
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
@@ -64,10 +64,10 @@ class Reconciler:
         try:
             await self._reconcile(record)
         except InvalidXml as error:
-            self._show(record, Wish(""), UNREADABLE, error.message)
+            self._show(record, Wish(""), UNREADABLE, [Trouble.of(error)])
 
     async def _reconcile(self, record: DomainRecord) -> None:
-        notes: list[str] = []
+        notes: list[Trouble] = []
         wish = _wish(record, notes)
         state = _state(record)
         existing = self.on_existing(record, self.permits.wisher)
@@ -91,9 +91,9 @@ class Reconciler:
             )
         )
         if wish.card and (elsewhere := served_elsewhere(record)) is not None:
-            notes.append(elsewhere.message)
+            notes.append(Trouble.of(elsewhere))
         await self._serve(record, wanted, self._request(record, wish.tags), notes)
-        self._show(record, wish, state, " ".join(dict.fromkeys(notes)))
+        self._show(record, wish, state, notes)
 
     def on_existing(self, record: DomainRecord, user: str) -> OnExisting:
         """What the policy says to do with another smart card device."""
@@ -109,19 +109,19 @@ class Reconciler:
         self.insertions.drop(uuid)
         self.permits.consents.forget(uuid)
 
-    async def _configure(self, record: DomainRecord, existing: OnExisting, notes: list[str]) -> DomainRecord:
+    async def _configure(self, record: DomainRecord, existing: OnExisting, notes: list[Trouble]) -> DomainRecord:
         """Give a reader to a domain that wishes one, and mend a clone's; the domain as it is then."""
         try:
             change = await self.changes.enable(record, existing)
         except VirtcardError as error:
-            notes.append(error.message)
+            notes.append(Trouble.of(error))
             if isinstance(error, Conflict):
                 self.conflicts.add(record.uuid)
             return record
         self.conflicts.discard(record.uuid)
         return await self.changes.read(record.uuid) if change.changed else record
 
-    async def _serve(self, record: DomainRecord, wanted: Desire, request: Request, notes: list[str]) -> None:
+    async def _serve(self, record: DomainRecord, wanted: Desire, request: Request, notes: list[Trouble]) -> None:
         key: Key = (record.uuid, 0)
         if not wanted.bridge:
             self.bridges.drop(key)
@@ -136,9 +136,9 @@ class Reconciler:
         try:
             await self.bridges.set_card(key, self._wanted(replace(request, source=wanted.card)))
         except Denied as denied:
-            notes.append(self._turn_away(key, denied))
+            notes.append(Trouble(self._turn_away(key, denied), denied.hint))
         except VirtcardError as error:
-            notes.append(error.message)
+            notes.append(Trouble.of(error))
 
     async def put_in(self, record: DomainRecord, source: str) -> None:
         """Put in what a call asks for; errors leave the reader as it was."""
@@ -172,7 +172,7 @@ class Reconciler:
         reader = parse_domain(record.live_xml or record.inactive_xml).reader
         return reader.path if reader else self.changes.socket_path(record.uuid)
 
-    def _show(self, record: DomainRecord, wish: Wish, state: ReaderState, error: str) -> None:
+    def _show(self, record: DomainRecord, wish: Wish, state: ReaderState, notes: list[Trouble]) -> None:
         self.domains.put(
             record.uuid,
             DomainView(
@@ -187,18 +187,23 @@ class Reconciler:
                 wish=wish.card,
                 card=self.bridges.source((record.uuid, 0)),
                 foreign=state.foreign,
-                last_error=error,
+                last_error=_joined(note.message for note in notes),
+                hint=_joined(note.hint for note in notes),
                 mode=state.mode,
                 tags=tuple(sorted(wish.tags)),
             ),
         )
 
 
+def _joined(sentences: Iterable[str]) -> str:
+    return " ".join(filter(None, dict.fromkeys(sentences)))
+
+
 def _state(record: DomainRecord) -> ReaderState:
     return reader_state(record.inactive_xml, record.live_xml, managed_save=record.managed_save)
 
 
-def _wish(record: DomainRecord, notes: list[str]) -> Wish:
+def _wish(record: DomainRecord, notes: list[Trouble]) -> Wish:
     """The running machine's wish, or else the configuration's; a bad one is noted and counts as none.
 
     Tags are those of the configuration, or else the running machine's."""
@@ -209,7 +214,7 @@ def _wish(record: DomainRecord, notes: list[str]) -> Wish:
         try:
             wish = read_wish(xml)
         except InvalidArgument as error:
-            notes.append(error.message)
+            notes.append(Trouble.of(error))
             continue
         if wish is not None:
             found.append(wish)

@@ -37,6 +37,8 @@ class DomainView:
     """The mode of the virtual reader in the configuration, or ""."""
     tags: tuple[str, ...] = ()
     """What the metadata calls it, for rules of the policy."""
+    hint: str = ""
+    """What to do about `last_error`, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class ReaderView:
 
 @dataclass(frozen=True, slots=True)
 class BridgeView:
-    """One bridge. `since` is microseconds since the epoch; `slot` is 0 unless the reader was hot-plugged."""
+    """One bridge. `since` tells when it came into its state, in microseconds since the epoch; `slot` is 0 unless the
+    reader was hot-plugged."""
 
     uuid: UUID
     slot: int
@@ -69,6 +72,8 @@ class BridgeView:
     """What its cards were asked."""
     traced_by: tuple[str, ...] = ()
     """The users who trace it now."""
+    hint: str = ""
+    """What to do about `last_error`, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,16 @@ class StatusView:
     """"ok", "degraded" (the last good policy is in use) or "broken" (nothing is allowed)."""
     policy_error: str = ""
     """The first thing that is wrong with the policy files, with file, line and key, or ""."""
+    started: int = 0
+    """When the daemon did, in microseconds since the epoch."""
+    libvirt_error: str = ""
+    """Why libvirt was not reached when it was last tried, or ""."""
+    libvirt_version: str = ""
+    """Versions are "" while they are not known."""
+    qemu_version: str = ""
+    pcsc_version: str = ""
+    metrics: str = ""
+    """The file of metrics, or "" when none is written."""
 
 
 @dataclass(frozen=True, slots=True)

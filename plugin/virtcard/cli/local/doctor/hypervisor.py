@@ -23,13 +23,14 @@ def check_libvirt(situation: Situation) -> Outcome:
     try:
         hypervisor.open()
         count = len(hypervisor.domain_uuids())
+        version, _ = hypervisor.versions()
     except NotAuthorized as failure:
         return warning(f"You may not ask libvirt yourself: {failure.message}", "Run 'virtcard doctor' as root.")
     except VirtcardError as failure:
         return error(failure.message, failure.hint or "Start libvirtd or virtqemud.")
     finally:
         hypervisor.close()
-    return ok(f"libvirt answers at {situation.uri} and knows {count} domain{'' if count == 1 else 's'}.")
+    return ok(f"libvirt {version} answers at {situation.uri} and knows {count} domain{'' if count == 1 else 's'}.")
 
 
 def check_qemu(situation: Situation) -> Outcome:
@@ -45,7 +46,17 @@ def check_qemu(situation: Situation) -> Outcome:
         return error(
             f"{binary} lacks {' and '.join(missing)}.", "Install qemu-device-usb-smartcard, or a QEMU built with it."
         )
-    return ok(f"{binary} has {' and '.join(DEVICES)}.")
+    return ok(f"{binary}{_version(binary)} has {' and '.join(DEVICES)}.")
+
+
+def _version(binary: str) -> str:
+    """Behind its name: " (QEMU 7.2.11)", or "" when it does not tell."""
+    try:
+        done = subprocess.run([binary, "--version"], check=True, capture_output=True, text=True, timeout=QEMU_PATIENCE)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.match(r"QEMU emulator version ([\d.]*\d)", done.stdout)
+    return f" (QEMU {found[1]})" if found else ""
 
 
 def find_qemu(situation: Situation) -> str | None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from virtcard.card.pcscd import pcscd_version
 from virtcard.cli.local.doctor.check import Outcome, Situation, error, ok, warning
 from virtcard.names import SYSTEM_USER
 
@@ -42,7 +43,8 @@ def check_pcscd(situation: Situation) -> Outcome:
         return error(f"pcscd has no socket at {path}.", "Install pcscd and run 'systemctl enable --now pcscd.socket'.")
     except OSError as failure:
         return error(f"pcscd does not listen at {path}: {failure.strerror}.", "Run 'systemctl restart pcscd.socket'.")
-    return ok(f"pcscd listens at {path}.")
+    version = pcscd_version(situation.environment.get("PATH"))
+    return ok(f"pcscd{f' {version}' if version else ''} listens at {path}.")
 
 
 def check_polkit(situation: Situation) -> Outcome:

@@ -7,13 +7,26 @@ from typing import TypedDict
 
 import click
 
-from virtcard.cli.local.doctor import confinement, daemon, hypervisor, installation, pcsc, sockets, sources, versions
+from virtcard.cli.local.doctor import (
+    confinement,
+    daemon,
+    hypervisor,
+    installation,
+    metrics,
+    pcsc,
+    sockets,
+    sources,
+    versions,
+)
 from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, say_json
 
 CHECKS: dict[str, Check] = {
     "daemon": daemon.check_daemon,
+    "policy": daemon.check_policy,
+    "domains": daemon.check_domains,
+    "metrics": metrics.check_metrics,
     "installation": installation.check_installation,
     "libvirt": hypervisor.check_libvirt,
     "qemu": hypervisor.check_qemu,
