@@ -40,7 +40,7 @@ from virtcard.notify import notify
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.asking import Asking
-from virtcard.service.bridges import Bridges
+from virtcard.service.bridges import Bridges, Key
 from virtcard.service.cards import Cards
 from virtcard.service.cardwork import CardWork
 from virtcard.service.changes import Changes
@@ -48,6 +48,7 @@ from virtcard.service.consents import Consents
 from virtcard.service.core import VirtcardService
 from virtcard.service.diary import Diary
 from virtcard.service.grants import Grants
+from virtcard.service.hotplug import Hotplug
 from virtcard.service.insertions import Insertions
 from virtcard.service.link import Link
 from virtcard.service.notices import Notices
@@ -111,6 +112,7 @@ class Daemon:
             Gate(lambda: policies.rules, lambda: self.seat.presence.locked),
             atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
             on_card=self._on_card,
+            on_stuck=self._on_stuck,
         )
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         changes.qemu = qemu_host(chosen.uri, os.environ)
@@ -119,6 +121,7 @@ class Daemon:
             on_change=self._on_readers,
             on_service=self._on_pcsc,
         )
+        permits = Permits(policies, Consents(asking, self._on_answer), chosen.wisher)
         self.service = VirtcardService(
             registry,
             StatusView(
@@ -141,7 +144,8 @@ class Daemon:
                 changes=changes,
                 insertions=Insertions(chosen.runtime_dir),
                 verifier=self._verifier,
-                permits=Permits(policies, Consents(asking, self._on_answer), chosen.wisher),
+                permits=permits,
+                hotplug=Hotplug(self.link, permits, chosen.hotplug_dir, lambda: changes.passthru_supported),
             ),
             tracing=Tracing(registry, bridges, self.sockets, mask, journal.record),
             record=journal.record,
@@ -167,8 +171,11 @@ class Daemon:
     def _on_policy(self) -> None:
         self.service.on_policy()
 
-    def _on_card(self, wanted: Wanted) -> None:
-        self.service.on_card(wanted)
+    def _on_card(self, key: Key, wanted: Wanted) -> None:
+        self.service.on_card(key, wanted)
+
+    def _on_stuck(self, key: Key) -> str:
+        return self.service.healer.stuck(key)
 
     def _on_answer(self, uuid: UUID) -> None:
         self.service.on_answer(uuid)
@@ -319,7 +326,7 @@ def make_socket_dir(chosen: Settings) -> None:
     if not chosen.session:
         return
     try:
-        chosen.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chosen.hotplug_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Failed(
             f"Cannot make the socket directory {chosen.socket_dir}: {error.strerror}.",

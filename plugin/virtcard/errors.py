@@ -201,5 +201,11 @@ class PeerError(VirtcardError):
     kind = "PeerFailed"
 
 
+class PeerStuck(PeerError):
+    """QEMU seems to wait for the rest of a message that a dead client began, and no client can end that."""
+
+    kind = "PeerStuck"
+
+
 class LocalError(RuntimeError):
     """We called our own protocol code out of turn: a bug, never the peer's fault."""

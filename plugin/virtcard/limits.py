@@ -109,6 +109,19 @@ BACKOFF_MAX: Final = 10.0
 REDEFINES_PER_MINUTE: Final = 5
 """Redefines of one domain in a minute; beyond it somebody fights us, and the state is `conflict`."""
 
+HOTPLUG_MAX: Final = 8
+"""Hot-plugged readers of one machine: more than anybody uses, and half of what a guest's pcscd takes
+(PCSCLITE_MAX_READERS_CONTEXTS)."""
+
+HOTPLUG_PATIENCE: Final = 3.0
+"""Seconds in which QEMU lets go of a reader that was removed; it takes some milliseconds."""
+
+HEAL_PAUSE: Final = 60.0
+"""Seconds between two attempts to free a stuck reader: each holds up libvirt's thread when QEMU itself hangs."""
+
+HOTPLUG_LOOK: Final = 0.02
+"""Seconds between two looks whether it has."""
+
 RECONCILE_PERIOD: Final = 60.0
 """Seconds between slow passes over everything: some changes send no event."""
 

@@ -29,7 +29,10 @@ WISH_NAMESPACE: Final = "https://virtcard.org/xmlns/domain/1"
 """Namespace of the per-VM wish, the one `virsh metadata --uri` takes."""
 SAVED_NAMESPACE: Final = "https://virtcard.org/xmlns/saved/1"
 """Namespace of what we replaced: apart from the wish, since `virsh metadata --set` overwrites a whole element."""
+HOTPLUG_NAMESPACE: Final = "https://virtcard.org/xmlns/hotplug/1"
+"""Namespace of what stands in the live XML alone: which readers a running machine got over QEMU's monitor."""
 METADATA_KEY: Final = "virtcard"
+HOTPLUG_KEY: Final = "virtcard-hotplug"
 
 SYSTEM_USER: Final = "virtcard"
 
@@ -48,6 +51,7 @@ MESSAGE_IDS: Final = {
     "refused": "d896c32ff00b41fc8a99a3d4366963c3",
     "pin-failed": "2660ff949c7e4f389a8f0df2f507f67a",
     "pin-stopped": "eef142e97a9646feb7d38b2e1c248e68",
+    "healed": "68d9bd42726d42dab680f93280469e82",
     "trace-started": "cb40132154a64596924073a841a3a220",
     "trace-ended": "4286e9858041430f81651c8e7993264d",
 }
@@ -107,3 +111,8 @@ def bridge_path(uuid: UUID, slot: int) -> str:
 def socket_name(uuid: UUID) -> str:
     """File name of a domain's VSCard socket below the socket directory."""
     return f"{uuid}.sock"
+
+
+def hotplug_socket_name(uuid: UUID, slot: int) -> str:
+    """File name of the VSCard socket of a hot-plugged reader, below the directory of those."""
+    return f"{uuid}.{slot}.sock"

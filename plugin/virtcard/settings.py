@@ -29,6 +29,11 @@ class Settings:
     """Write metrics for Prometheus."""
 
     @property
+    def hotplug_dir(self) -> Path:
+        """Where we make sockets for hot-plugged readers: beside `vm`, or in the session's directory."""
+        return (self.socket_dir.parent if self.socket_dir.name == "vm" else self.socket_dir) / "hotplug"
+
+    @property
     def instance(self) -> str:
         """ "system" or "session"."""
         return "session" if self.session else "system"

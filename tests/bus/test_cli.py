@@ -30,7 +30,7 @@ from virtcard.errors import (
     TimedOut,
     VirtcardError,
 )
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import EnableOptions, InsertOptions
 from virtcard.service.views import VirtualReader
 
 Capture = pytest.CaptureFixture[str]
@@ -90,10 +90,10 @@ def test_disable_all_disables_the_enabled_ones(service: FakeService) -> None:
 
 def test_insert_and_eject_pass_their_options_to_the_service(service: FakeService, capsys: Capture) -> None:
     assert run(["insert", "win11", "reader:Yubi*", "--config"]) == 0
-    assert ("insert", WIN11, "reader:Yubi*", True) in service.calls
+    assert ("insert", WIN11, "reader:Yubi*", InsertOptions(config=True)) in service.calls
     assert run(["insert", "fedora", "--config"]) == 0
     assert run(["eject", "win11"]) == 0
-    assert ("eject", WIN11, False) in service.calls
+    assert ("eject", WIN11, InsertOptions()) in service.calls
     assert capsys.readouterr().out.splitlines() == [
         "reader:Yubico* is in domain 'win11'.",
         "Domain 'fedora' is off; its metadata asks for the card now.",

@@ -20,7 +20,7 @@ from virtcard.bus.standard import OBJECT_MANAGER, PROPERTIES
 from virtcard.bus.values import plain
 from virtcard.errors import Busy, PolicyDenied
 from virtcard.names import BRIDGE, DOMAIN, MANAGER, READER, ROOT_PATH, bridge_path, domain_path, reader_path
-from virtcard.service.api import EnableOptions
+from virtcard.service.api import EnableOptions, InsertOptions
 from virtcard.service.views import BridgeState, Counts
 
 PATH = domain_path(WIN11)
@@ -69,7 +69,7 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     DOMAIN: {
                         "Name": "win11", "Uuid": str(WIN11), "Id": 3, "State": "running", "Persistent": True,
                         "Enabled": True, "Live": True, "Reader": "present", "Wish": "", "Card": "", "Foreign": "",
-                        "LastError": "", "Hint": "", "Mode": "bridge", "Tags": [],
+                        "LastError": "", "Hint": "", "Mode": "bridge", "Tags": [], "HotPlugged": [],
                     }
                 },
                 reader_path(0): {
@@ -218,9 +218,15 @@ def test_methods_reach_the_service_with_their_options(private: PrivateBus) -> No
         async with on_bus(private.address, service) as (_, peer):
             options = {"dry-run": Variant("b", True), "on-existing": Variant("s", "replace")}
             (change,) = plain(await call(peer, PATH, DOMAIN, "Enable", "a{sv}", options))
-            assert change == {"changed": True, "diff": "-old\n+new\n", "pending": True, "findings": [FINDING_VALUES]}
+            assert change == {
+                "changed": True,
+                "diff": "-old\n+new\n",
+                "pending": True,
+                "findings": [FINDING_VALUES],
+                "slots": [2],
+            }
             (change,) = plain(await call(peer, PATH, DOMAIN, "Disable", "a{sv}", {}))
-            assert change == {"changed": False, "diff": "", "pending": False, "findings": []}
+            assert change == {"changed": False, "diff": "", "pending": False, "findings": [], "slots": []}
             config = {"config": Variant("b", True)}
             bridge = await call(peer, PATH, DOMAIN, "Insert", "sa{sv}", "card:piv", config)
             assert bridge == [bridge_path(WIN11, 0)]
@@ -229,9 +235,29 @@ def test_methods_reach_the_service_with_their_options(private: PrivateBus) -> No
             assert service.calls == [
                 ("enable", WIN11, EnableOptions(dry_run=True, on_existing="replace")),
                 ("disable", WIN11, EnableOptions()),
-                ("insert", WIN11, "card:piv", True),
-                ("eject", WIN11, False),
+                ("insert", WIN11, "card:piv", InsertOptions(config=True)),
+                ("eject", WIN11, InsertOptions()),
                 ("check", WIN11),
+            ]
+
+    run_async(test())
+
+
+def test_what_is_meant_for_one_reader_reaches_it(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        hotplug, slot = {"hotplug": Variant("b", True)}, {"slot": Variant("u", 2)}
+        async with on_bus(private.address, service) as (_, peer):
+            await call(peer, PATH, DOMAIN, "Enable", "a{sv}", hotplug)
+            await call(peer, PATH, DOMAIN, "Disable", "a{sv}", hotplug | slot)
+            bridge = await call(peer, PATH, DOMAIN, "Insert", "sa{sv}", "card:piv", slot)
+            assert bridge == [bridge_path(WIN11, 2)]
+            await call(peer, PATH, DOMAIN, "Eject", "a{sv}", {"slot": Variant("q", 0)})
+            assert service.calls == [
+                ("enable", WIN11, EnableOptions(hotplug=True)),
+                ("disable", WIN11, EnableOptions(hotplug=True, slot=2)),
+                ("insert", WIN11, "card:piv", InsertOptions(slot=2)),
+                ("eject", WIN11, InsertOptions(slot=0)),
             ]
 
     run_async(test())
@@ -259,6 +285,14 @@ def test_insert_in_a_domain_that_is_off_has_no_bridge(private: PrivateBus) -> No
         ("Disable", [], {"on-existing": Variant("s", "keep")}, "There is no such option."),
         ("Insert", ["card:x"], {"config": Variant("i", 1)}, "The option 'config' has the wrong type."),
         ("Eject", [], {"dry-run": Variant("b", True)}, "There is no such option."),
+        ("Eject", [], {"slot": Variant("x", -1)}, "There is no such slot."),
+        ("Insert", ["card:x"], {"slot": Variant("x", 9)}, "There is no such slot."),
+        ("Trace", [], {"slot": Variant("s", "1")}, "The option 'slot' has the wrong type."),
+        ("Enable", [], {"hotplug": Variant("b", True), "dry-run": Variant("b", True)}, "A hot-plugged reader takes no"),
+        ("Enable", [], {"slot": Variant("u", 1)}, "There is no such option."),
+        ("Disable", [], {"slot": Variant("u", 1)}, "These options do not go together."),
+        ("Disable", [], {"slot": Variant("u", 0), "hotplug": Variant("b", True)}, "Slot 0 is the reader"),
+        ("Disable", [], {"dry-run": Variant("b", False), "hotplug": Variant("b", True)}, "These options do not go"),
         ("Check", [], {"config": Variant("b", True)}, "There is no such option."),
     ],
 )
@@ -270,7 +304,8 @@ def test_wrong_options_are_refused(
         async with on_bus(private.address, service) as (_, peer):
             error = await refusal(peer, member, "s" * len(arguments) + "a{sv}", *arguments, options)
             assert error.type == "org.virtcard1.Error.InvalidArgument"
-            assert error.text.startswith(sentence + "\n")
+            assert error.text.startswith(sentence)
+            assert error.text.count("\n") == 1
             assert service.calls == []
 
     run_async(test())

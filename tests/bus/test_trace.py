@@ -26,7 +26,7 @@ def test_root_gets_a_socket_for_root(private: PrivateBus) -> None:
         service = FakeService().fill()
         async with on_bus(private.address, service) as (_, root):
             assert await call(root, PATH, DOMAIN, "Trace", "a{sv}", {}) == [SOCKET]
-        assert service.calls == [("trace", WIN11, 0, "root")]
+        assert service.calls == [("trace", WIN11, 0, "root", None)]
 
     run_async(test())
 
@@ -40,7 +40,7 @@ def test_whom_polkit_lets_trace_gets_a_socket_of_their_own(private: PrivateBus) 
                 user = await connect_as(private.address, NOBODY)
                 assert await call(user, PATH, DOMAIN, "Trace", "a{sv}", {}) == [SOCKET]
                 await user.close()
-        assert service.calls == [("trace", WIN11, NOBODY, "nobody")]
+        assert service.calls == [("trace", WIN11, NOBODY, "nobody", None)]
 
     run_async(test())
 
@@ -68,7 +68,7 @@ def test_on_the_session_bus_it_is_the_users_own_affair(private: PrivateBus) -> N
         async with on_bus(private.address, service, BusKind.SESSION) as (_, own):
             assert await call(own, PATH, DOMAIN, "Trace", "a{sv}", {}) == [SOCKET]
         me = pwd.getpwuid(os.getuid())
-        assert service.calls == [("trace", WIN11, me.pw_uid, me.pw_name)]
+        assert service.calls == [("trace", WIN11, me.pw_uid, me.pw_name, None)]
 
     run_async(test())
 

@@ -32,6 +32,7 @@ def domain_properties(uuid: UUID, name: str, **changed: object) -> dict[str, Any
         "Mode": "",
         "Wish": "",
         "Tags": [],
+        "HotPlugged": [],
         "Card": "",
         "Foreign": "",
         "LastError": "",

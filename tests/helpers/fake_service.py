@@ -12,7 +12,7 @@ from virtcard.card.soft.summary import KeySummary, Summary
 from virtcard.domain.finding import Finding, Severity
 from virtcard.errors import NoSuchDomain
 from virtcard.service.agents import Agents
-from virtcard.service.api import Caller, CardCalls, CardWish, EnableOptions
+from virtcard.service.api import Caller, CardCalls, CardWish, EnableOptions, InsertOptions
 from virtcard.service.grants import Grants
 from virtcard.service.record import Record
 from virtcard.service.registry import Registry
@@ -99,8 +99,8 @@ class FakeTracer:
     def __init__(self, note: Callable[..., None]) -> None:
         self._note = note
 
-    def open(self, uuid: UUID, uid: int, user: str) -> Path:
-        self._note("trace", uuid, uid, user)
+    def open(self, uuid: UUID, uid: int, user: str, slot: int | None = None) -> Path:
+        self._note("trace", uuid, uid, user, slot)
         return Path("/run/virtcardd/once-x")
 
 
@@ -152,7 +152,7 @@ class FakeService:
 
     async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         self._note("enable", uuid, options)
-        return Change(True, self.diff, True, (FINDING,))
+        return Change(True, self.diff, True, (FINDING,), (2,))
 
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
         self._note("disable", uuid, options)
@@ -161,16 +161,16 @@ class FakeService:
     async def reload_policy(self) -> None:
         self._note("reload_policy")
 
-    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> tuple[UUID, int] | None:
+    async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> tuple[UUID, int] | None:
         self.callers.append(caller)
-        self._note("insert", uuid, source, config)
+        self._note("insert", uuid, source, options)
         if self.hold is not None:
             await self.hold.wait()
         view = self.registry.domains.get(uuid)
-        return (uuid, 0) if view is not None and view.id >= 0 else None
+        return (uuid, options.slot or 0) if view is not None and view.id >= 0 else None
 
-    async def eject(self, uuid: UUID, *, config: bool) -> None:
-        self._note("eject", uuid, config)
+    async def eject(self, uuid: UUID, options: InsertOptions) -> None:
+        self._note("eject", uuid, options)
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         self._note("check", uuid)

@@ -31,7 +31,7 @@ from virtcard.domain.uri import parse_uri
 from virtcard.errors import NoSuchReader, VirtcardError
 from virtcard.names import METADATA_KEY, WISH_NAMESPACE, socket_name
 from virtcard.policy.folders import Folders
-from virtcard.service.api import Caller, EnableOptions
+from virtcard.service.api import Caller, EnableOptions, InsertOptions
 from virtcard.service.asking import Asking
 from virtcard.service.core import VirtcardService
 from virtcard.service.permission import Ask
@@ -119,11 +119,11 @@ class ServiceLab:
 
     async def insert(self, name: str, source: str, *, config: bool = False, caller: Caller = OWNER) -> Any:
         """VirtcardService.insert."""
-        return await self.service.insert(domain_uuid(name), source, caller, config=config)
+        return await self.service.insert(domain_uuid(name), source, caller, InsertOptions(config))
 
     async def eject(self, name: str, *, config: bool = False) -> None:
         """VirtcardService.eject."""
-        await self.service.eject(domain_uuid(name), config=config)
+        await self.service.eject(domain_uuid(name), InsertOptions(config))
 
     async def user(self, act: Callable[[libvirt.virConnect], T]) -> T:
         """What another user of this libvirt does."""

@@ -15,7 +15,8 @@ from typing import Any
 from helpers.waiting import wait_until
 
 BIN = Path(sys.executable).parent
-START_PATIENCE = 15.0
+START_PATIENCE = 60.0
+"""Seconds; on a machine that does much else its imports alone take ten."""
 STOP_PATIENCE = 10.0
 
 ALLOW_ALL = """\

@@ -30,6 +30,7 @@ WIN11_SHAPE: dict[str, Any] = {
     "mode": "bridge",
     "tags": [],
     "hint": "",
+    "hotplugged": [],
 }
 BRIDGE_SHAPE = {
     "domain": str(WIN11),
@@ -64,6 +65,21 @@ def test_list_shows_running_domains_first(capsys: Capture) -> None:
         "3   win11   running   present             reader:Yubico*",
         "-   fedora  shut off  foreign (spicevmc)  -",
     ]
+
+
+def test_list_marks_machines_with_hot_plugged_readers_and_shows_all_their_cards(capsys: Capture) -> None:
+    door = FakeDoor()
+    door.world[domain_path(WIN11)][DOMAIN]["HotPlugged"] = [1, 2]
+    first = door.world[bridge_path(WIN11, 0)][BRIDGE]
+    door.world[bridge_path(WIN11, 1)] = {BRIDGE: {**first, "Slot": 1, "Source": ""}}
+    door.world[bridge_path(WIN11, 2)] = {BRIDGE: {**first, "Slot": 2, "Source": "card:jane"}}
+    assert run(["list"], door.choice()) == 0
+    _, line, _ = capsys.readouterr().out.splitlines()
+    assert line == "3   win11   running   present +2 hot-plugged  0: reader:Yubico*, 2: card:jane"
+    assert run(["info", "win11"], door.choice()) == 0
+    out = capsys.readouterr().out
+    assert "slots 1, 2" in out
+    assert "Bridge of slot 2" in out
 
 
 def test_list_json_has_every_domain_in_its_documented_shape(capsys: Capture) -> None:

@@ -39,6 +39,23 @@ def test_dropping_forgets_only_that_domain(tmp_path: Path) -> None:
     assert (again.get(one), again.get(other)) == (None, Insertion("reader:B"))
 
 
+def test_each_reader_of_a_domain_has_its_own_and_they_end_together(tmp_path: Path) -> None:
+    one, other = uuid4(), uuid4()
+    record = Insertions(tmp_path)
+    for slot in (0, 1, 2):
+        record.put(one, Insertion(f"reader:{slot}"), slot)
+    record.put(other, Insertion("reader:B"), 1)
+    record.drop_slot(one, 1)
+    record.put_back(one, None, 2)
+    again = Insertions(tmp_path)
+    assert [again.get(one, slot) for slot in (0, 1, 2)] == [Insertion("reader:0"), None, None]
+    again.put(one, Insertion("reader:2"), 2)
+    again.forget_all_but({one})
+    assert (again.get(one, 2), again.get(other, 1)) == (Insertion("reader:2"), None)
+    again.drop(one)
+    assert (again.get(one), again.get(one, 2)) == (None, None)
+
+
 def test_the_file_is_for_us_alone(tmp_path: Path) -> None:
     Insertions(tmp_path / "new").put(uuid4(), Insertion("reader:A"))
     assert stat.S_IMODE((tmp_path / "new" / FILE_NAME).stat().st_mode) == 0o600

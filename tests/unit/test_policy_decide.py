@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virtcard.policy.decide import Request, decide, on_existing
+from virtcard.policy.decide import Request, decide, monitor, on_existing
 from virtcard.policy.lint import lint
 from virtcard.policy.load import Document, parse
-from virtcard.policy.model import NO_RULE, Action, Commands, Existing, Place, Profile, Rule, Sharing
+from virtcard.policy.model import NO_RULE, Action, Commands, Existing, Monitor, Place, Profile, Rule, Sharing
 from virtcard.policy.remember import Remember
 
 WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
@@ -144,6 +144,22 @@ def test_what_enable_does_with_other_devices_is_the_first_rules_word_that_says_i
     assert on_existing(rules[:2], REQUEST) is Existing.KEEP
 
 
+def test_the_monitor_is_for_nobody_until_a_rule_for_the_machine_and_the_caller_says_so() -> None:
+    rules = (
+        Rule(Action.ALLOW, vm="other", monitor=Monitor.HOTPLUG),
+        Rule(Action.ALLOW, user="nobody-else", monitor=Monitor.HOTPLUG),
+        Rule(Action.ALLOW, card="card:x"),
+        Rule(Action.DENY, card="card:y", monitor=Monitor.HEAL),
+        Rule(Action.ALLOW, monitor=Monitor.HOTPLUG),
+    )
+    assert monitor(rules[:3], REQUEST) is Monitor.NONE
+    assert monitor(rules, REQUEST) is Monitor.HEAL
+
+
+def test_a_card_is_not_treated_in_another_way_because_of_the_monitor() -> None:
+    assert decide((Rule(Action.ALLOW, monitor=Monitor.HEAL),), REQUEST).is_like(decide((Rule(Action.ALLOW),), REQUEST))
+
+
 NAMES = st.text("abw*?[]-@", max_size=6)
 RULES = st.builds(
     Rule,
@@ -188,9 +204,17 @@ def test_rules_that_each_have_their_use_are_not(second: str) -> None:
     assert warnings(f'[[rule]]\naction = "deny"\nvm = "a"\n[[rule]]\naction = "deny"\n{second}\n') == []
 
 
+def test_a_rule_whose_word_about_readers_is_the_first_one_has_its_use() -> None:
+    first, second = '[[rule]]\naction = "allow"\nvm = "a"\n', '[[rule]]\naction = "deny"\nvm = "a"\nmonitor = "heal"\n'
+    assert warnings(first + second) == []
+    assert warnings(second + second) == ["f:5: It fits what the rule at f:1 fits, and is never used."]
+
+
 @pytest.mark.parametrize(
     ("lines", "key"),
     [
+        ('action = "allow"\nmonitor = "hotplug"', "monitor"),
+        ('action = "allow"\nvm = "*"\nmonitor = "hotplug"', "monitor"),
         ('action = "allow"\nremember = "10m"', "remember"),
         ('action = "deny"\nask-for = ["pin"]', "ask-for"),
         ('action = "deny"\ncommands = "full"', "commands"),

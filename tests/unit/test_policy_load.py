@@ -19,6 +19,7 @@ from virtcard.policy.model import (
     Existing,
     Handover,
     HostLogin,
+    Monitor,
     Place,
     Profile,
     Rule,
@@ -42,6 +43,7 @@ pin-reserve = 2
 sharing = "exclusive"
 when-locked = "deny-new"
 on-existing = "replace"
+monitor = "heal"
 host-login = "share"
 handover = "reinsert"
 [rule.commands]
@@ -89,6 +91,7 @@ def test_every_key_arrives_in_the_model() -> None:
         sharing=Sharing.EXCLUSIVE,
         when_locked=WhenLocked.DENY_NEW,
         on_existing=Existing.REPLACE,
+        monitor=Monitor.HEAL,
         host_login=HostLogin.SHARE,
         handover=Handover.REINSERT,
     )
@@ -102,6 +105,7 @@ def test_a_rule_that_says_little_is_careful() -> None:
     assert (found.pin_reserve, found.sharing, found.host_login) == (1, Sharing.SHARED, HostLogin.RESET)
     assert (found.remember.word, set(found.ask_for)) == ("no", {AskFor.INSERT})
     assert (found.when_locked, found.on_existing, found.handover) == (WhenLocked.KEEP, None, Handover.SELECT)
+    assert found.monitor is None
 
 
 def test_rules_of_all_files_are_one_list_in_order() -> None:

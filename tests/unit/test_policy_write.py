@@ -17,6 +17,7 @@ from virtcard.policy.model import (
     Existing,
     Handover,
     HostLogin,
+    Monitor,
     Profile,
     Rule,
     Sharing,
@@ -51,6 +52,7 @@ RULES = st.builds(
     sharing=st.sampled_from(Sharing),
     when_locked=st.sampled_from(WhenLocked),
     on_existing=st.none() | st.sampled_from(Existing),
+    monitor=st.none() | st.sampled_from(Monitor),
     host_login=st.sampled_from(HostLogin),
     handover=st.sampled_from(Handover),
 )

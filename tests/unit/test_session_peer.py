@@ -24,7 +24,7 @@ from helpers.sessions import (
 )
 from virtcard.bridge.session import Effect, Session, SessionState, Timer
 from virtcard.card.base import Transmission
-from virtcard.errors import LocalError, PeerError
+from virtcard.errors import LocalError, PeerError, PeerStuck
 from virtcard.limits import MEANINGLESS_MAX, STRAY_APDU_MAX
 from virtcard.wire.vscard import MessageType, encode
 
@@ -32,7 +32,7 @@ from virtcard.wire.vscard import MessageType, encode
 def test_no_init_means_that_the_chardev_is_busy_with_another_client() -> None:
     session = Session()
     session.start()
-    with pytest.raises(PeerError, match="busy with another client") as caught:
+    with pytest.raises(PeerStuck, match="busy with another client") as caught:
         session.expired(Timer.ACK)
     assert caught.value.hint
     assert session.state is SessionState.BROKEN
@@ -92,7 +92,7 @@ def test_an_acknowledgement_that_is_cut_is_the_peers_fault(wire: str) -> None:
 
 @pytest.mark.parametrize("session", [ready(), inserted(), ejecting()])
 def test_an_acknowledgement_that_nobody_awaits_is_the_peers_fault(session: Session) -> None:
-    with pytest.raises(PeerError, match="did not send"):
+    with pytest.raises(PeerStuck, match="did not send"):
         session.feed(ACK)
 
 

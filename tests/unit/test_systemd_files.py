@@ -14,6 +14,7 @@ import pytest
 
 from virtcard.domain.uri import SYSTEM_SOCKETS
 from virtcard.names import BUS_NAME, SYSTEM_USER
+from virtcard.settings import settings
 
 SYSTEMD = Path(__file__).parents[2] / "contrib" / "systemd"
 SERVICE = SYSTEMD / "virtcardd.service"
@@ -159,7 +160,8 @@ def test_sysusers_makes_the_user_without_a_login(tmp_path: Path) -> None:
 
 def test_tmpfiles_makes_a_socket_directory_that_only_the_group_may_use(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    user = f"{SYSTEM_USER}:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n"
+    (tmp_path / "etc" / "passwd").write_text(f"root:x:0:0::/root:/bin/sh\n{user}")
     group = grp.getgrgid(os.getgid())
     (tmp_path / "etc" / "group").write_text(f"root:x:0:\n{SYSTEM_USER}:x:{group.gr_gid}:\n")
     inside = tmp_path / "virtcard.conf"
@@ -170,6 +172,13 @@ def test_tmpfiles_makes_a_socket_directory_that_only_the_group_may_use(tmp_path:
     assert stat.S_IMODE(outer.stat().st_mode) == 0o755
     assert stat.S_IMODE(inner.stat().st_mode) == 0o2750
     assert f"d {SYSTEM_SOCKETS} 2750 root {SYSTEM_USER} -" in TMPFILES.read_text().splitlines()
+    assert stat.S_IMODE((outer / "hotplug").stat().st_mode) == 0o700
+
+
+def test_hot_plugged_readers_have_a_place_that_the_daemon_may_write_and_that_outlives_it() -> None:
+    chosen = settings(session=False, connect=None, socket_dir=None, environ={})
+    assert f"d {chosen.hotplug_dir} 0700 {SYSTEM_USER} {SYSTEM_USER} -" in TMPFILES.read_text().splitlines()
+    assert read(SERVICE)["Service"]["ReadWritePaths"] == f"-{chosen.hotplug_dir}"
 
 
 def test_tmpfiles_never_removes_or_cleans_the_socket_directory() -> None:
@@ -184,6 +193,7 @@ def test_user_tmpfiles_makes_a_private_directory(tmp_path: Path) -> None:
     done = run("systemd-tmpfiles", "--user", "--create", str(file), XDG_RUNTIME_DIR=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert stat.S_IMODE((tmp_path / "virtcard").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "virtcard/hotplug").stat().st_mode) == 0o700
 
 
 def test_everything_is_installed_where_its_owner_looks_for_it(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from virtcard.errors import (
     CardError,
     CardWasReset,
     PeerError,
+    PeerStuck,
     ReaderGone,
     Trouble,
     VirtcardError,
@@ -57,6 +58,7 @@ class Core:
         self.watch = timers.alarm(self._watch_over)
         self.patience = patience
         self._link_error = self._card_error = NO_TROUBLE
+        self._stuck = False
         self._told = BridgeStatus(self.state)
         self._timers = timers
         self._card_backoff = Backoff(rng=rng)
@@ -66,7 +68,7 @@ class Core:
         """How the bridge stands now."""
         error = self._card_error if self._card_error.message else self._link_error
         inserted = self.state is BridgeState.INSERTED
-        return BridgeStatus(self.state, error.message, self.apdus, inserted, error.hint)
+        return BridgeStatus(self.state, error.message, self.apdus, inserted, error.hint, self._stuck)
 
     def publish(self, state: BridgeState | None = None) -> None:
         """Change the state, and queue the news when there are any."""
@@ -177,6 +179,7 @@ class Core:
     def link_failed(self, error: VirtcardError | None, *, again: bool) -> None:
         """The peer is gone, cannot be reached, or is not to be trusted. Not `again`: that is the end of the bridge."""
         self._link_error = Trouble.of(error)
+        self._stuck = isinstance(error, PeerStuck)
         self.seat.unseat()
         self.stopping = self.stopping or not again
         if self.stopping:
@@ -215,6 +218,7 @@ class Core:
         if isinstance(news, Ready):
             self.greeted()
             self._link_error = NO_TROUBLE
+            self._stuck = False
             self.publish(BridgeState.EMPTY)
         elif isinstance(news, Inserted):
             self._card_error = NO_TROUBLE

@@ -27,7 +27,7 @@ from virtcard.bridge.effects import (
 from virtcard.bridge.exchange import failure
 from virtcard.bridge.states import IN_FLIGHT, OVER, Event, SessionState
 from virtcard.card.base import Transmission
-from virtcard.errors import CardError, LocalError, PeerError
+from virtcard.errors import CardError, LocalError, PeerError, PeerStuck
 from virtcard.wire.atr import t0_atr
 from virtcard.wire.malformed import Malformed
 from virtcard.wire.vscard import Decoder, ErrorCode, Init, Message, MessageType, parse_error
@@ -138,8 +138,8 @@ class Session:
         if self._control.allows(Event.GIVE_UP) and self._control.closing:
             return self._control.step(Event.GIVE_UP)
         if self.state is SessionState.GREETING:
-            raise self._fault(
-                "QEMU does not answer: the chardev is busy with another client.",
+            raise self._stuck(
+                "QEMU does not answer: the chardev is busy with another client, or its input is stuck.",
                 hint="Look for another virtcardd, `virtcard connect` or vscclient on the same socket.",
             )
         raise self._fault("QEMU did not acknowledge a VSCard message.", hint="The virtual machine may be stuck.")
@@ -185,7 +185,7 @@ class Session:
         """QEMU acknowledges each control message with an Error, which says SUCCESS or not."""
         event = Event.ACK if parse_error(message.payload) == ErrorCode.SUCCESS else Event.REFUSAL
         if not self._control.allows(event):
-            raise self._fault(
+            raise self._stuck(
                 "QEMU refused a VSCard message or acknowledged one that we did not send.",
                 hint="Its input may hold the rest of a dead client's message: QMP chardev-send-break clears it.",
             )
@@ -203,3 +203,7 @@ class Session:
     def _fault(self, sentence: str, *, hint: str = "") -> PeerError:
         self._control.step(Event.FAULT)
         return PeerError(sentence, hint=hint)
+
+    def _stuck(self, sentence: str, *, hint: str) -> PeerStuck:
+        self._control.step(Event.FAULT)
+        return PeerStuck(sentence, hint=hint)

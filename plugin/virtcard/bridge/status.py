@@ -38,6 +38,8 @@ class BridgeStatus:
     inserted: bool = False
     """The guest has a card now."""
     hint: str = ""
+    stuck: bool = False
+    """QEMU's input seems to be stuck, and no reconnect mends that; until it greets us again."""
 
 
 Observer = Callable[[BridgeStatus], None]

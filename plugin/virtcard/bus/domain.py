@@ -8,7 +8,7 @@ from dbus_next.service import dbus_property, method
 from dbus_next.signature import Variant
 
 from virtcard.bus.caller import current_user, known_user
-from virtcard.bus.options import config_option, disable_options, enable_options, no_options
+from virtcard.bus.options import disable_options, enable_options, insert_options, no_options, slot_option
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.domain.finding import Finding
@@ -42,18 +42,18 @@ class DomainInterface(Shown[DomainView]):
 
     @method()
     async def Insert(self, source: "s", options: "a{sv}") -> "o":
-        key = await self._service.insert(self.view.uuid, source, calling(), config=config_option(options))
+        key = await self._service.insert(self.view.uuid, source, calling(), insert_options(options))
         return bridge_path(*key) if key else NO_BRIDGE
 
     @method()
     async def Eject(self, options: "a{sv}"):  # type: ignore[no-untyped-def]
-        await self._service.eject(self.view.uuid, config=config_option(options))
+        await self._service.eject(self.view.uuid, insert_options(options))
 
     @method()
     async def Trace(self, options: "a{sv}") -> "s":
-        no_options(options)
+        slot = slot_option(options)
         user = current_user()
-        return str(self._service.tracing.open(self.view.uuid, user.uid, user.name))
+        return str(self._service.tracing.open(self.view.uuid, user.uid, user.name, slot))
 
     @method()
     async def Check(self, options: "a{sv}") -> "aa{ss}":
@@ -109,6 +109,10 @@ class DomainInterface(Shown[DomainView]):
         return list(self.view.tags)
 
     @dbus_property(access=PropertyAccess.READ)
+    def HotPlugged(self) -> "au":
+        return list(self.view.hotplugged)
+
+    @dbus_property(access=PropertyAccess.READ)
     def Foreign(self) -> "s":
         return text(self.view.foreign)
 
@@ -136,6 +140,7 @@ def change_values(change: Change) -> dict[str, Variant]:
         "diff": Variant("s", text(change.diff)),
         "pending": Variant("b", change.pending),
         "findings": Variant("aa{ss}", findings_values(change.findings)),
+        "slots": Variant("au", list(change.slots)),
     }
 
 

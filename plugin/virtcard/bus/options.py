@@ -8,7 +8,8 @@ from typing import Any, Final
 from dbus_next.signature import Variant
 
 from virtcard.errors import InvalidArgument
-from virtcard.service.api import CardWish, EnableOptions, reader_setup
+from virtcard.limits import HOTPLUG_MAX
+from virtcard.service.api import CardWish, EnableOptions, InsertOptions, reader_setup
 
 ON_EXISTING: Final = ("keep", "replace", "fail")
 
@@ -26,29 +27,53 @@ _SETUP: Final = {
 _INTEGERS: Final = frozenset("nqiuxt")
 """Any of them will do for a number: which one a language's own integer becomes is its library's matter."""
 _CARD: Final = {"type": "s", "subject": "s", "key": "s", "replace": "b", "authorities": "b"}
-_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", **_SETUP, **_CARD}
+_TYPES: Final = {"dry-run": "b", "on-existing": "s", "config": "b", "hotplug": "b", "slot": "x", **_SETUP, **_CARD}
 
 
 def enable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
-    """Options of Enable: `dry-run` b, `on-existing` s, and those of the reader's mode."""
-    given = _checked(untrusted_options, "dry-run", "on-existing", *_SETUP)
+    """Options of Enable: `dry-run` b, `on-existing` s, those of the reader's mode; or `hotplug` b alone."""
+    given = _checked(untrusted_options, "dry-run", "on-existing", "hotplug", *_SETUP)
+    if given.get("hotplug", False) and len(given) > 1:
+        raise InvalidArgument(
+            "A hot-plugged reader takes no other options.", hint="It changes no XML, and virtcardd serves its card."
+        )
     on_existing = given.get("on-existing", "")
     if "on-existing" in given and on_existing not in ON_EXISTING:
         raise InvalidArgument(
             "The option 'on-existing' has no such value.", hint=f"It takes one of {', '.join(ON_EXISTING)}."
         )
     setup = reader_setup(**{key: value for key, value in given.items() if key in _SETUP})
-    return EnableOptions(given.get("dry-run", False), on_existing, setup)
+    return EnableOptions(given.get("dry-run", False), on_existing, setup, hotplug=given.get("hotplug", False))
 
 
 def disable_options(untrusted_options: Mapping[str, Variant]) -> EnableOptions:
-    """Options of Disable: `dry-run` b."""
-    return EnableOptions(dry_run=_checked(untrusted_options, "dry-run").get("dry-run", False))
+    """Options of Disable: `dry-run` b; or `hotplug` b, `slot` an integer."""
+    given = _checked(untrusted_options, "dry-run", "hotplug", "slot")
+    hotplug = given.get("hotplug", False)
+    if ("slot" in given and not hotplug) or ("dry-run" in given and hotplug):
+        raise InvalidArgument("These options do not go together.", hint="A slot goes with 'hotplug', 'dry-run' alone.")
+    slot = _slot(given)
+    if slot == 0:
+        raise InvalidArgument("Slot 0 is the reader of the configuration.", hint="Leave out 'hotplug' and 'slot'.")
+    return EnableOptions(dry_run=given.get("dry-run", False), hotplug=hotplug, slot=slot)
 
 
-def config_option(untrusted_options: Mapping[str, Variant]) -> bool:
-    """Options of Insert and Eject: `config` b."""
-    return bool(_checked(untrusted_options, "config").get("config", False))
+def insert_options(untrusted_options: Mapping[str, Variant]) -> InsertOptions:
+    """Options of Insert and Eject: `config` b, `slot` an integer."""
+    given = _checked(untrusted_options, "config", "slot")
+    return InsertOptions(given.get("config", False), _slot(given))
+
+
+def slot_option(untrusted_options: Mapping[str, Variant]) -> int | None:
+    """Options of Trace: `slot` an integer."""
+    return _slot(_checked(untrusted_options, "slot"))
+
+
+def _slot(given: Mapping[str, Any]) -> int | None:
+    slot: int | None = given.get("slot")
+    if slot is not None and not 0 <= slot <= HOTPLUG_MAX:
+        raise InvalidArgument("There is no such slot.", hint=f"Slots are numbers from 0 to {HOTPLUG_MAX}.")
+    return slot
 
 
 def create_options(untrusted_options: Mapping[str, Variant]) -> CardWish:

@@ -19,6 +19,7 @@ VERBS = {
     "disable": "virtcard.cli.disable",
     "insert": "virtcard.cli.insert",
     "eject": "virtcard.cli.eject",
+    "prepare-migrate": "virtcard.cli.prepare_migrate",
     "watch": "virtcard.cli.watch",
     "status": "virtcard.cli.status",
     "log": "virtcard.cli.log",

@@ -54,5 +54,5 @@ def _refuse_live(context: click.Context, option: click.Parameter, live: bool) ->
     if live and not context.resilient_parsing:
         raise Unsupported(
             f"A virtual reader takes effect at the next cold start, so {option.opts[0]} is not possible.",
-            hint=f"Leave {option.opts[0]} out, then power the domain off and start it again.",
+            hint=f"Leave {option.opts[0]} out, then power the domain off and on, or see 'virtcard enable --hotplug'.",
         )

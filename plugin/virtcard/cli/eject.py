@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
+from virtcard.cli.slots import slot_option
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import DOMAIN
 
@@ -13,12 +16,15 @@ from virtcard.names import DOMAIN
 @click.command("eject")
 @click.argument("vm")
 @click.option("--config", is_flag=True, help="Also take it out of the domain's metadata, for every start from now on.")
+@slot_option
 @click.pass_obj
-def verb(choice: Choice, vm: str, config: bool) -> None:
+def verb(choice: Choice, vm: str, config: bool, slot: Mapping[str, int]) -> None:
     """Take the card out again.
 
     The virtual reader stays, and is empty.
     """
     with choice.open() as client:
-        client.call(client.find_domain(vm), DOMAIN, "Eject", "a{sv}", ({"config": config},), timeout=CALL_PATIENCE)
-    say(f"The virtual reader of domain '{vm}' is empty.")
+        options = {"config": config, **slot}
+        client.call(client.find_domain(vm), DOMAIN, "Eject", "a{sv}", (options,), timeout=CALL_PATIENCE)
+    which = f" in slot {slot['slot']}" if slot else ""
+    say(f"The virtual reader{which} of domain '{vm}' is empty.")

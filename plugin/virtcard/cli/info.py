@@ -10,6 +10,7 @@ from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import clock, fields, say_json, warn
 from virtcard.cli.shapes import Bridge, Info, bridges, domain, finding
+from virtcard.cli.slots import named
 from virtcard.cli.traffic import commands, traffic
 from virtcard.errors import Disconnected
 from virtcard.names import DOMAIN
@@ -61,11 +62,12 @@ def _show(found: Info) -> None:
             ("Running with reader", _yes(found["live"])),
             ("Reader", found["reader"]),
             ("Mode", found["mode"] or "-"),
+            *([("Hot-plugged", named(found["hotplugged"]))] if found["hotplugged"] else []),
             ("Other smart card", found["foreign"] or "-"),
             ("Wish", found["wish"] or "-"),
             *([("Tags", " ".join(found["tags"]))] if found["tags"] else []),
             ("Card", found["card"] or "-"),
-            *(pair for bridge in found["bridges"] for pair in _bridge(bridge)),
+            *(pair for bridge in found["bridges"] for pair in _bridge(bridge, several=bool(found["hotplugged"]))),
             *_error("Last error", found["last_error"], found["hint"]),
         ]
     )
@@ -73,10 +75,13 @@ def _show(found: Info) -> None:
         warn(each["message"], each["hint"])
 
 
-def _bridge(bridge: Bridge) -> list[tuple[str, str]]:
+def _bridge(bridge: Bridge, *, several: bool) -> list[tuple[str, str]]:
     state = f"{bridge['state']} since {clock(bridge['since'])}"
     pairs = [
-        ("Bridge", f"{state}, {bridge['source'] or 'no card'}, {traffic(bridge)}"),
+        (
+            f"Bridge of slot {bridge['slot']}" if several else "Bridge",
+            f"{state}, {bridge['source'] or 'no card'}, {traffic(bridge)}",
+        ),
         *([("Commands", commands(bridge["commands"]))] if bridge["commands"] else []),
         *([("Traced by", ", ".join(bridge["traced_by"]))] if bridge["traced_by"] else []),
         ("Endpoint", bridge["endpoint"]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
+from virtcard.cli.slots import slot_option
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import BRIDGE, DOMAIN
 
@@ -17,8 +20,9 @@ NO_BRIDGE = "/"
 @click.argument("vm")
 @click.argument("source", default="")
 @click.option("--config", is_flag=True, help="Also write it into the domain's metadata, as the wish for every start.")
+@slot_option
 @click.pass_obj
-def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
+def verb(choice: Choice, vm: str, source: str, config: bool, slot: Mapping[str, int]) -> None:
     """Put a card in a virtual reader.
 
     The domain must run, unless --config is given. SOURCE is reader:GLOB, the card in a host reader whose name
@@ -26,7 +30,7 @@ def verb(choice: Choice, vm: str, source: str, config: bool) -> None:
     and may have somebody asked first.
     """
     with choice.open() as client:
-        body = (source, {"config": config})
+        body = (source, {"config": config, **slot})
         (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
         card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
     if bridge == NO_BRIDGE:

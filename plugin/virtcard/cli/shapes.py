@@ -13,7 +13,7 @@ KINDS = {MANAGER: "manager", DOMAIN: "domain", READER: "reader", BRIDGE: "bridge
 
 
 class Domain(TypedDict):
-    """One domain. `id` is None when it is off; "" means none in the texts."""
+    """One domain. `id` is None when it is off; "" means none in the texts. `hotplugged` are slots."""
 
     name: str
     uuid: str
@@ -30,6 +30,7 @@ class Domain(TypedDict):
     mode: str
     tags: list[str]
     hint: str
+    hotplugged: list[int]
 
 
 class Reader(TypedDict):
@@ -162,6 +163,7 @@ def domain(values: Properties) -> Domain:
         mode=values["Mode"],
         tags=list(values["Tags"]),
         hint=values["Hint"],
+        hotplugged=list(values["HotPlugged"]),
     )
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,6 +16,7 @@ import click
 from virtcard.cli.capture import Capture
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import tell
+from virtcard.cli.slots import slot_option
 from virtcard.cli.traffic import counted
 from virtcard.errors import Failed, InvalidArgument
 from virtcard.limits import CALL_PATIENCE
@@ -27,8 +28,9 @@ STDOUT = "-"
 @click.command("trace")
 @click.argument("vm")
 @click.option("-o", "--output", metavar="FILE", default=STDOUT, help="Where the capture goes; - is standard output.")
+@slot_option
 @click.pass_obj
-def verb(choice: Choice, vm: str, output: str) -> None:
+def verb(choice: Choice, vm: str, output: str, slot: Mapping[str, int]) -> None:
     """See every command that a domain sends to its card.
 
     From now on until Ctrl-C, or until the domain stops. The capture is pcapng, which Wireshark and tshark show as
@@ -42,7 +44,7 @@ def verb(choice: Choice, vm: str, output: str) -> None:
             hint=f"Write a file with -o FILE, or pipe it: virtcard trace {vm} | wireshark -k -i -",
         )
     with choice.open() as client:
-        (path,) = client.call(client.find_domain(vm), DOMAIN, "Trace", "a{sv}", ({},), timeout=CALL_PATIENCE)
+        (path,) = client.call(client.find_domain(vm), DOMAIN, "Trace", "a{sv}", (dict(slot),), timeout=CALL_PATIENCE)
     with _connected(path) as link, _opened(output) as file:
         tell(f"The trace of '{vm}' has begun; Ctrl-C ends it.")
         capture = Capture()

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import atexit
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import libvirt
+import libvirt_qemu
 
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.failure import ErrorCode, failure, lost, no_domain, open_failure
+from virtcard.domain.hotplug import Command, Reply, read_reply
 from virtcard.domain.probe import BARE, WITH_CARD, WITH_EMULATED_CARD, WITH_SPICE_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
-from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, VirtcardError
+from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, Unsupported, VirtcardError
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +204,21 @@ class Hypervisor:
         """Of libvirt and of its QEMU; "" for what is not known, or for another driver's hypervisor."""
         connection = self._open_connection()
         return _version(connection.getLibVersion), _version(connection.getVersion) if _is_qemu(connection) else ""
+
+    def monitor(self, uuid: UUID, command: Command, passed: socket.socket | None = None) -> Reply:
+        """Send one command to QEMU's monitor, with a socket when it takes one. libvirt marks the domain as tainted.
+
+        What QEMU refuses is in the reply; Unsupported where there is no monitor, or a libvirt before 8.2 for sockets,
+        DomainStateError when the domain is off."""
+        with self._translated():
+            domain = self._domain(uuid)
+            if not command.takes_socket or passed is None:
+                return read_reply(libvirt_qemu.qemuMonitorCommand(domain, command.text, 0))
+            send = getattr(libvirt_qemu, "qemuMonitorCommandWithFiles", None)
+            if send is None:
+                raise Unsupported("This libvirt cannot hand a socket to QEMU.", hint="libvirt 8.2 and later can.")
+            answer, _ = send(domain, command.text, [passed.fileno()], 0)
+            return read_reply(answer)
 
     def passthru_supported(self) -> bool | None:
         """Whether this QEMU has usb-ccid and ccid-card-passthru; None when the driver cannot tell.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from virtcard.domain.finding import Finding, Severity
@@ -18,6 +19,31 @@ _HUB_PORTS: Final = 8
 _HIGH_SPEED_ONLY: Final = ("ehci", "ich9-ehci1")
 
 _XHCI_HINT: Final = "Use a controller like <controller type='usb' model='qemu-xhci' ports='15'/>."
+
+
+@dataclass(frozen=True, slots=True)
+class UsbPlace:
+    """A port right on a bus."""
+
+    bus: int
+    port: int
+
+    @property
+    def qemu_bus(self) -> str:
+        """What libvirt has QEMU call the bus (qemu_alias.c)."""
+        return f"usb{self.bus or ''}.0"
+
+
+def free_places(model: DomainModel) -> tuple[UsbPlace, ...]:
+    """Ports for a full-speed device that libvirt knows to be free, the last ones first: libvirt itself begins at 1."""
+    off = any(controller.model == "none" for controller in model.usb_controllers)
+    buses = {controller.index for controller in model.usb_controllers} - _high_speed_only(model)
+    return tuple(
+        UsbPlace(bus, port)
+        for bus in (() if off else sorted(buses))
+        for port in range(_port_count(model, bus), 0, -1)
+        if not any((taken.bus, taken.port.split(".")[0]) == (bus, str(port)) for taken in model.usb_ports)
+    )
 
 
 def usb_findings(model: DomainModel) -> Iterator[Finding]:
@@ -59,7 +85,12 @@ def _is_full(model: DomainModel) -> bool:
 def _bus_is_full(model: DomainModel, bus: int) -> bool:
     """False also when the number of its ports is not known."""
     ports = [_ports(controller) for controller in model.usb_controllers if controller.index == bus]
-    return None not in ports and _used(model, bus, "") >= sum(filter(None, ports))
+    return None not in ports and _used(model, bus, "") >= _port_count(model, bus)
+
+
+def _port_count(model: DomainModel, bus: int) -> int:
+    """Those that are known of."""
+    return sum(_ports(controller) or 0 for controller in model.usb_controllers if controller.index == bus)
 
 
 def _ports(controller: UsbController) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from virtcard.policy.model import NO_RULE, Action, Existing, Rule
+from virtcard.policy.model import NO_RULE, Action, Existing, Monitor, Rule
 from virtcard.policy.patterns import atr_text, fits, is_uuid
 
 
@@ -69,10 +69,19 @@ def on_existing(rules: Iterable[Rule], request: Request) -> Existing:
     """What enable does with another smart card device: the first rule for this domain and user that says it.
 
     No card is asked for yet, so conditions on cards do not count."""
-    for rule in rules:
-        if rule.on_existing is not None and not (_wrong_vm(rule, request) or _wrong_user(rule, request)):
-            return rule.on_existing
-    return Existing.KEEP
+    said = (rule.on_existing for rule in rules if _is_of_reader(rule, request))
+    return next((word for word in said if word is not None), Existing.KEEP)
+
+
+def monitor(rules: Iterable[Rule], request: Request) -> Monitor:
+    """What may be done over QEMU's monitor: the first rule for this domain and user that says it, for any card."""
+    said = (rule.monitor for rule in rules if _is_of_reader(rule, request))
+    return next((word for word in said if word is not None), Monitor.NONE)
+
+
+def _is_of_reader(rule: Rule, request: Request) -> bool:
+    """It holds for the domain's reader, whatever is in it."""
+    return not (_wrong_vm(rule, request) or _wrong_user(rule, request))
 
 
 def _mismatch(rule: Rule, request: Request) -> str:

@@ -19,6 +19,7 @@ from virtcard.policy.model import (
     Existing,
     Handover,
     HostLogin,
+    Monitor,
     Profile,
     Sharing,
     WhenLocked,
@@ -162,6 +163,7 @@ KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "sharing": _word(Sharing),
     "when-locked": _word(WhenLocked),
     "on-existing": _word(Existing),
+    "monitor": _word(Monitor),
     "host-login": _word(HostLogin),
     "handover": _word(Handover),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from virtcard.policy.model import Action, Place, Rule
+from virtcard.policy.model import Action, Monitor, Place, Rule
 from virtcard.policy.patterns import is_suspicious
 from virtcard.policy.problem import Problem, Severity
 from virtcard.policy.remember import NOT_REMEMBERED
@@ -17,6 +17,8 @@ def lint(rules: Sequence[Rule]) -> tuple[Problem, ...]:
 
 def _look(rule: Rule, before: Sequence[Rule]) -> Iterator[Problem]:
     for earlier in before:
+        if _says_more(rule, earlier):
+            continue
         if earlier.conditions == rule.conditions:
             yield _warning(rule.place, "", f"It fits what the rule at {earlier.place} fits, and is never used.")
             break
@@ -39,6 +41,12 @@ def _covers(earlier: Rule, rule: Rule) -> bool:
     return all(one == other or one in ("", "*") for one, other in zip(earlier.conditions, rule.conditions, strict=True))
 
 
+def _says_more(rule: Rule, earlier: Rule) -> bool:
+    """What is about readers counts even where an earlier rule decides about every card."""
+    pairs = ((rule.on_existing, earlier.on_existing), (rule.monitor, earlier.monitor))
+    return any(word is not None and other is None for word, other in pairs)
+
+
 def _idle(rule: Rule) -> Iterator[Problem]:
     """Keys that do nothing with this action."""
     plain = Rule(rule.action)
@@ -51,6 +59,13 @@ def _idle(rule: Rule) -> Iterator[Problem]:
                 yield _warning(rule.place, key, f'It means nothing where the action is "{rule.action}".')
     if rule.action is Action.DENY and rule.commands != plain.commands:
         yield _warning(rule.place, "commands", 'It means nothing where the action is "deny".')
+    if rule.monitor is Monitor.HOTPLUG and rule.vm in ("", "*"):
+        yield _warning(
+            rule.place,
+            "monitor",
+            "It holds for every machine, and libvirt can neither save nor migrate one with a hot-plugged reader.",
+            "Name the machines with 'vm'.",
+        )
 
 
 def _warning(place: Place, key: str, message: str, hint: str = "") -> Problem:

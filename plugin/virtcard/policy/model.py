@@ -49,6 +49,16 @@ class Existing(StrEnum):
     FAIL = "fail"
 
 
+class Monitor(StrEnum):
+    """What virtcardd may do over QEMU's monitor, behind libvirt's back; `HOTPLUG` includes `HEAL`."""
+
+    NONE = "none"
+    HEAL = "heal"
+    """Free a virtual reader whose input is stuck."""
+    HOTPLUG = "hotplug"
+    """Give a running machine readers, and take them away."""
+
+
 class HostLogin(StrEnum):
     """`SHARE` lets the domain profit from a PIN that a host program verified."""
 
@@ -129,6 +139,7 @@ class Rule:
     sharing: Sharing = Sharing.SHARED
     when_locked: WhenLocked = WhenLocked.KEEP
     on_existing: Existing | None = None
+    monitor: Monitor | None = None
     host_login: HostLogin = HostLogin.RESET
     handover: Handover = Handover.SELECT
     place: Place = field(default=NOWHERE, compare=False)
@@ -141,7 +152,7 @@ class Rule:
     @property
     def terms(self) -> Rule:
         """What it says, without when it applies: equal terms treat a card alike."""
-        return replace(self, vm="", card="", atr="", user="", on_existing=None)
+        return replace(self, vm="", card="", atr="", user="", on_existing=None, monitor=None)
 
     def asks_for(self, operation: AskFor) -> bool:
         """A person is to be asked before this."""

@@ -30,6 +30,7 @@ def _lines(rule: Rule) -> Iterator[str]:
         "sharing": (rule.sharing, plain.sharing),
         "when-locked": (rule.when_locked, plain.when_locked),
         "on-existing": (rule.on_existing or "", ""),
+        "monitor": (rule.monitor or "", ""),
         "host-login": (rule.host_login, plain.host_login),
         "handover": (rule.handover, plain.handover),
     }

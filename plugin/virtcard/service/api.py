@@ -28,12 +28,23 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class EnableOptions:
-    """How to enable or disable. `on_existing` is "keep", "replace" or "fail", and "" leaves it to the policy; the rest
-    says where the card lives."""
+    """How to enable or disable. `on_existing` is "keep", "replace" or "fail", and "" leaves it to the policy; `setup`
+    says where the card lives. With `hotplug` the running machine is meant, and no option counts but `slot`."""
 
     dry_run: bool = False
     on_existing: str = ""
     setup: ReaderSetup = BRIDGE
+    hotplug: bool = False
+    slot: int | None = None
+    """The reader to take away, None for all that were hot-plugged."""
+
+
+@dataclass(frozen=True, slots=True)
+class InsertOptions:
+    """How to insert or eject: `config` is about the wish in the metadata, too; `slot` None is the first reader."""
+
+    config: bool = False
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,9 @@ class CardCalls(Protocol):
 class Tracer(Protocol):
     """Lets users see what bridges carry."""
 
-    def open(self, uuid: UUID, uid: int, user: str) -> Path:
-        """The socket where this user gets a trace of the domain's bridge; DomainStateError when it has none."""
+    def open(self, uuid: UUID, uid: int, user: str, slot: int | None = None) -> Path:
+        """The socket where this user gets a trace of a bridge of the domain, else of its first one; DomainStateError
+        when it has none."""
 
 
 class Service(Protocol):
@@ -105,21 +117,23 @@ class Service(Protocol):
         """The domain with this UUID, name or id (tried in virsh's order: id, UUID, name); NoSuchDomain."""
 
     async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
-        """Give the domain a virtual reader in its configuration."""
+        """Give the domain a virtual reader in its configuration, or with `hotplug` while it runs: PolicyDenied when no
+        rule says so."""
 
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
-        """Take the virtual reader away and put back what it replaced."""
+        """Take the virtual reader away and put back what it replaced; hot-plugged readers go, too."""
 
-    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> tuple[UUID, int] | None:
-        """Put a card in the reader; "" takes the only card that fits. Returns the bridge's key when it is in.
+    async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> tuple[UUID, int] | None:
+        """Put a card in a reader, else in the first one; "" takes the only card that fits. Returns the bridge's key
+        when it is in.
 
         PolicyDenied when the policy, or a person whom it asks, says no.
 
-        `config` also writes the wish into the domain's metadata, so that every start inserts it; for a domain that is
-        off that is all, and there is no bridge to return."""
+        `options.config` also writes the wish into the domain's metadata, so that every start inserts it; for a domain
+        that is off that is all, and there is no bridge to return."""
 
-    async def eject(self, uuid: UUID, *, config: bool) -> None:
-        """Take the card out; `config` also removes the wish."""
+    async def eject(self, uuid: UUID, options: InsertOptions) -> None:
+        """Take the card out of a reader, else of the first one; `options.config` also removes the wish."""
 
     async def reload_policy(self) -> None:
         """Read the policy files anew; PolicyBroken when they are bad."""

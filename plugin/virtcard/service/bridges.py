@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 
 Key = tuple[UUID, int]
 Verify = Callable[[int], None]
-OnCard = Callable[[Wanted], None]
-"""Told when the card of a domain turns out to be another one than it was taken for, with what is known now."""
+OnStuck = Callable[[Key], str]
+"""Told when a reader seems to be stuck; what a person can do about it, or ""."""
+OnCard = Callable[[Key, Wanted], None]
+"""Told when the card of a bridge turns out to be another one than it was taken for, with what is known now."""
 
 STOP_PATIENCE = limits.EJECT_PATIENCE + limits.ACK_PATIENCE + 1.0
 """Seconds for an orderly end: the ceremony, and a peer that acknowledges nothing."""
@@ -71,6 +73,7 @@ class Bridges:
         *,
         atr_of: Callable[[str], bytes],
         on_card: OnCard,
+        on_stuck: OnStuck,
     ) -> None:
         """`atr_of` tells the ATR of the card in a host reader, b"" when there is none."""
         self._shelf = shelf
@@ -79,6 +82,7 @@ class Bridges:
         self._gate = gate
         self._atr_of = atr_of
         self._on_card = on_card
+        self._on_stuck = on_stuck
         self._closed = False
         self._running: dict[Key, _Running] = {}
         self._loop = asyncio.get_running_loop()
@@ -88,6 +92,10 @@ class Bridges:
         """The source that was given to the bridge, or ""."""
         running = self._running.get(key)
         return running.seated.wanted.source if running and running.seated else ""
+
+    def slots(self, uuid: UUID) -> tuple[int, ...]:
+        """The readers of a domain that have a bridge."""
+        return tuple(slot for domain, slot in self._running if domain == uuid)
 
     def readers(self) -> dict[str, tuple[UUID, ...]]:
         """Which domains use which host reader, by its PC/SC name."""
@@ -250,7 +258,7 @@ class Bridges:
         running = self._running.get(key)
         if running and running.seated is seated:
             seated.wanted = wanted
-            self._on_card(wanted)
+            self._on_card(key, wanted)
 
     def drop(self, key: Key) -> None:
         """End a bridge in order, in the background."""
@@ -263,6 +271,13 @@ class Bridges:
         task = self._loop.create_task(self._end(running.bridge))
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
+
+    async def end(self, key: Key) -> None:
+        """The same, and wait for it."""
+        before = set(self._ends)
+        self.drop(key)
+        if ending := self._ends - before:
+            await asyncio.wait(ending)
 
     async def _end(self, bridge: Bridge) -> None:
         await asyncio.wrap_future(start(bridge.join, STOP_PATIENCE))
@@ -317,7 +332,10 @@ class Bridges:
     def _take(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
         running = self._running.get(key)
         if running is not None and running.bridge is bridge:
-            self._update(key, apdus=status.apdus, counts=running.ledger.counts(), **_told(status))
+            told = _told(status)
+            if status.stuck and (advice := self._on_stuck(key)):
+                told["hint"] = advice
+            self._update(key, apdus=status.apdus, counts=running.ledger.counts(), **told)
 
     def _update(self, key: Key, **changes: object) -> None:
         view = self._shelf.get(key)

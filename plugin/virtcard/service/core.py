@@ -13,14 +13,17 @@ from virtcard.card.sources import Sources
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped, ends_login
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
+from virtcard.domain.hotplug import read_slots
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import PASS_PATIENCE, RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.service.agents import Agents
-from virtcard.service.api import Caller, CardCalls, EnableOptions
+from virtcard.service.api import Caller, CardCalls, EnableOptions, InsertOptions
 from virtcard.service.bridges import Key
 from virtcard.service.grants import Grants
+from virtcard.service.healing import Healer
+from virtcard.service.hotplug import warnings
 from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
@@ -30,6 +33,7 @@ from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
+from virtcard.service.slots import chosen_slot
 from virtcard.service.tracing import Tracing
 from virtcard.service.turns import Turns
 from virtcard.service.views import Change, StatusView
@@ -73,6 +77,9 @@ class VirtcardService:
         self._reconciler = reconciler
         self._turns = Turns(self._reconcile)
         self._inserter = Inserter(self._turns, reconciler, self._reconcile, readers, sources)
+        self.healer = Healer(
+            registry, reconciler.bridges, link, reconciler.permits, self._turns, self._reconcile, record
+        )
         self._passing = asyncio.Lock()
         self._pass_began: float | None = None
         self._latecomers = Latecomers(self._look_for_unknown)
@@ -110,7 +117,9 @@ class VirtcardService:
                 await self._look(uuid, None)
 
     async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
-        """Give the domain a virtual reader in its configuration."""
+        """Give the domain a virtual reader, in its configuration or while it runs."""
+        if options.hotplug:
+            return await self._plug(uuid, caller)
         said = _on_existing(options.on_existing) if options.on_existing else None
         changes = self._reconciler.changes
         async with self._turns.turn(uuid):
@@ -123,29 +132,63 @@ class VirtcardService:
             return change
 
     async def disable(self, uuid: UUID, options: EnableOptions) -> Change:
-        """Take the virtual reader away, with its card and the wish, and put back what it replaced."""
+        """Take every virtual reader away, with its card and the wish, and put back what was replaced; or only what was
+        hot-plugged."""
+        if options.hotplug:
+            return await self._unplug(uuid, options.slot)
         changes = self._reconciler.changes
         async with self._turns.turn(uuid):
             changes.budget.forget(uuid)
             record = await changes.read(uuid)
             change = await changes.disable(record, dry_run=options.dry_run)
-            if not options.dry_run:
-                await changes.set_wish(record, "")
-                self._reconciler.end_of_run(uuid)
-                await self._reconcile(uuid)
-            return change
+            if options.dry_run:
+                return change
+            await changes.set_wish(record, "")
+            slots = await self._take_away(record, read_slots(record.live_xml))
+            self._reconciler.end_of_run(uuid)
+            await self._reconcile(uuid)
+            return replace(change, changed=change.changed or bool(slots), slots=slots)
 
-    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> Key | None:
-        """Put a card in the reader. None when the domain is off and only the wish was written."""
-        return await self._inserter.insert(uuid, source, caller, config=config)
+    async def _plug(self, uuid: UUID, caller: Caller) -> Change:
+        async with self._turns.turn(uuid):
+            record = await self._reconciler.changes.read(uuid)
+            slot = await self._reconciler.hotplug.plug(record, self._reconciler.request(record, caller.name))
+            await self._reconcile(uuid)
+        return Change(True, "", False, warnings(record.name), (slot,))
 
-    async def eject(self, uuid: UUID, *, config: bool) -> None:
+    async def _unplug(self, uuid: UUID, slot: int | None) -> Change:
+        async with self._turns.turn(uuid):
+            record = await self._reconciler.changes.read(uuid)
+            slots = read_slots(record.live_xml) if slot is None else (chosen_slot(record, slot),)
+            await self._take_away(record, slots)
+            await self._reconcile(uuid)
+        return Change(bool(slots), "", False, slots=slots)
+
+    async def _take_away(self, record: DomainRecord, slots: tuple[int, ...]) -> tuple[int, ...]:
+        """The cards leave first, in order; a bridge whose reader stays comes back with the next pass."""
+        for slot in slots:
+            await self._reconciler.bridges.end((record.uuid, slot))
+            try:
+                await self._reconciler.hotplug.unplug(record, slot)
+            except VirtcardError:
+                self._turns.wake(record.uuid)
+                raise
+            self._reconciler.insertions.drop_slot(record.uuid, slot)
+        return slots
+
+    async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> Key | None:
+        """Put a card in a reader. None when the domain is off and only the wish was written."""
+        return await self._inserter.insert(uuid, source, caller, options)
+
+    async def eject(self, uuid: UUID, options: InsertOptions) -> None:
         """Take the card out; it stays out until an insert, or until the domain starts anew with a wish."""
-        await self._inserter.eject(uuid, config=config)
+        await self._inserter.eject(uuid, options)
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
-        """Preflight: what would keep this domain from starting with a reader."""
-        return await self._reconciler.changes.check(await self._reconciler.changes.read(uuid))
+        """Preflight: what would keep this domain from starting with a reader, and what its hot-plugged ones cost."""
+        record = await self._reconciler.changes.read(uuid)
+        findings = await self._reconciler.changes.check(record)
+        return findings + (warnings(record.name) if read_slots(record.live_xml) else ())
 
     async def reload_policy(self) -> None:
         """Read the policy files anew; PolicyBroken when they are bad."""
@@ -162,13 +205,13 @@ class VirtcardService:
         """What decides about cards has changed, the policy or the lock of the screen. Why cards went out."""
         denials = self._reconciler.bridges.judge_all()
         for view in self.registry.domains.values():
-            if view.live:
+            if view.has_reader:
                 self._turns.wake(view.uuid)
         return denials
 
-    def on_card(self, wanted: Wanted) -> None:
-        """The card of a domain is another one than it was taken for."""
-        self._reconciler.note_consents(wanted)
+    def on_card(self, key: Key, wanted: Wanted) -> None:
+        """The card of a bridge is another one than it was taken for."""
+        self._reconciler.note_consents(key, wanted)
         self.on_answer(wanted.request.uuid)
 
     def on_answer(self, uuid: UUID) -> None:
@@ -195,7 +238,7 @@ class VirtcardService:
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""
         for view in self.registry.domains.values():
-            if view.live and view.last_error:
+            if view.has_reader and view.last_error:
                 self._turns.wake(view.uuid)
 
     @property
@@ -251,6 +294,7 @@ class VirtcardService:
     async def close(self) -> None:
         """Every card out, in order; nothing is forgotten, so that the next start puts them in again."""
         await self.tracing.close()
+        await self.healer.close()
         await self._turns.close()
         await self._reconciler.permits.consents.close()
         await self._reconciler.bridges.close()

@@ -114,6 +114,7 @@ def granted_rule(grant: Grant, asked_by: Rule) -> Rule:
         action=Action.ASK if left else Action.ALLOW,
         ask_for=left or frozenset({AskFor.INSERT}),
         on_existing=None,
+        monitor=None,
         place=NOWHERE,
     )
 

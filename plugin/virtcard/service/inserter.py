@@ -12,13 +12,14 @@ from virtcard.domain.metadata import check_source
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import Busy, InvalidArgument, NoSuchCard, VirtcardError
 from virtcard.policy.model import AskFor
-from virtcard.service.api import Caller
+from virtcard.service.api import Caller, InsertOptions
 from virtcard.service.bridges import Key
-from virtcard.service.elsewhere import require_bridged
+from virtcard.service.elsewhere import served_elsewhere
 from virtcard.service.insertions import EJECTED, Insertion
 from virtcard.service.permission import Consent, ConsentNeeded, Denied
 from virtcard.service.readers import Readers
-from virtcard.service.reconcile import Reconciler, require_insertable
+from virtcard.service.reconcile import Reconciler
+from virtcard.service.slots import chosen_slot, require_insertable
 from virtcard.service.turns import Turns
 
 TAKE_NOTICE = limits.LOST_ANSWER_GAP + 5.0
@@ -40,44 +41,46 @@ class Inserter:
     readers: Readers
     sources: Sources
 
-    async def insert(self, uuid: UUID, source: str, caller: Caller, *, config: bool) -> Key | None:
-        """Put a card in the reader. None when the domain is off and only the wish was written."""
+    async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> Key | None:
+        """Put a card in a reader. None when the domain is off and only the wish was written."""
         source = check_source(source) if source else self._only_source()
         self.sources.check(source)
         async with self.turns.turn(uuid):
             record = await self.reconciler.changes.read(uuid)
-            require_bridged(record)
-            if config and not record.running:
+            key = (uuid, chosen_slot(record, options.slot))
+            _refuse_wish_for_a_slot(options)
+            if options.config and not record.running:
                 await self.reconciler.changes.set_wish(record, source)
                 await self.reconcile(uuid)
                 return None
-        before = await self._permitted(uuid, Insertion(source, caller.name), caller)
-        await self._settle(uuid, source, before)
-        if config:
+        before = await self._permitted(key, Insertion(source, caller.name), caller)
+        await self._settle(key, source, before)
+        if options.config:
             async with self.turns.turn(uuid):
                 await self.reconciler.changes.set_wish(await self.reconciler.changes.read(uuid), source)
-        return (uuid, 0)
+        return key
 
-    async def eject(self, uuid: UUID, *, config: bool) -> None:
+    async def eject(self, uuid: UUID, options: InsertOptions) -> None:
         """Take the card out; it stays out until an insert, or until the domain starts anew with a wish."""
         async with self.turns.turn(uuid):
             record = await self.reconciler.changes.read(uuid)
-            if config:
+            _refuse_wish_for_a_slot(options)
+            slot = 0 if options.config and served_elsewhere(record) else chosen_slot(record, options.slot)
+            if options.config:
                 await self.reconciler.changes.set_wish(record, "")
-            else:
-                require_bridged(record)
             if record.running:
-                self.reconciler.insertions.put(uuid, EJECTED)
-                self.reconciler.permits.consents.forget(uuid)
+                self.reconciler.insertions.put(uuid, EJECTED, slot)
+                self.reconciler.forget_consents(uuid, slot)
             await self.reconcile(uuid)
-        await self.reconciler.bridges.until_empty((uuid, 0), TAKE_NOTICE)
+        await self.reconciler.bridges.until_empty((uuid, slot), TAKE_NOTICE)
 
-    async def _permitted(self, uuid: UUID, insertion: Insertion, caller: Caller) -> Insertion | None:
+    async def _permitted(self, key: Key, insertion: Insertion, caller: Caller) -> Insertion | None:
         """Begin, and ask a person first when the policy says so: without the domain's turn, since that takes long."""
         for _ in range(ASKED_AGAIN):
             try:
-                async with self.turns.turn(uuid):
-                    return await self._put_in(await self.reconciler.changes.read(uuid), insertion)
+                async with self.turns.turn(key[0]):
+                    record = await self.reconciler.changes.read(key[0])
+                    return await self._put_in(record, chosen_slot(record, key[1]), insertion)
             except ConsentNeeded as needed:
                 insertion = Insertion(insertion.source, insertion.user, await self._ask(needed, caller))
             except Denied as denied:
@@ -90,29 +93,30 @@ class Inserter:
             raise Denied(needed.request, needed.rule, why).told(caller)
         return needed.consent
 
-    async def _put_in(self, record: DomainRecord, insertion: Insertion) -> Insertion | None:
+    async def _put_in(self, record: DomainRecord, slot: int, insertion: Insertion) -> Insertion | None:
         """Begin; the insertion that there was before. Errors leave it and the reader as they were."""
-        require_insertable(record)
+        require_insertable(record, slot)
         await self.reconciler.reconcile(record)
-        before = self.reconciler.insertions.get(record.uuid)
-        self.reconciler.insertions.put(record.uuid, insertion)
+        before = self.reconciler.insertions.get(record.uuid, slot)
+        self.reconciler.insertions.put(record.uuid, insertion, slot)
         try:
-            await self.reconciler.put_in(record, insertion.source)
+            await self.reconciler.put_in(record, slot, insertion.source)
         except VirtcardError:
-            self.reconciler.insertions.put_back(record.uuid, before)
+            self.reconciler.insertions.put_back(record.uuid, before, slot)
             raise
         await self.reconcile(record.uuid)
         return before
 
-    async def _settle(self, uuid: UUID, source: str, before: Insertion | None) -> None:
+    async def _settle(self, key: Key, source: str, before: Insertion | None) -> None:
         """Wait until the card is in; when it cannot get in, leave things as they were before the call."""
+        uuid, slot = key
         try:
-            await self.reconciler.bridges.until_inserted((uuid, 0), source, TAKE_NOTICE)
+            await self.reconciler.bridges.until_inserted(key, source, TAKE_NOTICE)
         except VirtcardError:
             async with self.turns.turn(uuid):
-                now = self.reconciler.insertions.get(uuid)
+                now = self.reconciler.insertions.get(uuid, slot)
                 if now is not None and now.source == source:
-                    self.reconciler.insertions.put_back(uuid, before)
+                    self.reconciler.insertions.put_back(uuid, before, slot)
                     await self.reconcile(uuid)
             raise
 
@@ -124,3 +128,11 @@ class Inserter:
             raise NoSuchCard("No host reader holds a card.", hint="Put one in, or name the source to insert.")
         names = ", ".join(f"reader:{view.name}" for view in readers)
         raise InvalidArgument("More than one card fits.", hint=f"Name one of {names}.")
+
+
+def _refuse_wish_for_a_slot(options: InsertOptions) -> None:
+    if options.config and options.slot is not None:
+        raise InvalidArgument(
+            "The wish in the metadata is for a machine's first reader, and not for a slot.",
+            hint="Leave out either of the two.",
+        )

@@ -2,15 +2,15 @@
 
 A small JSON file in the runtime directory, gone with the host's next boot:
 `{"<uuid>": {"source": "<source>", "user": "<who called>", "consent": "<what was said yes to>"}}`, where an empty source
-says that the card was ejected although the metadata asks for one. It holds for the running machine: a domain that is
-off is not in it.
+says that the card was ejected although the metadata asks for one. A hot-plugged reader has "<uuid>/<slot>" for its key.
+It holds for the running machine: a domain that is off is not in it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -45,31 +45,38 @@ class Insertions:
         self._path = directory / FILE_NAME
         self._known = _read(self._path)
 
-    def get(self, uuid: UUID) -> Insertion | None:
+    def get(self, uuid: UUID, slot: int = 0) -> Insertion | None:
         """What the last call did; None when no call was made."""
-        return self._known.get(str(uuid))
+        return self._known.get(_key(uuid, slot))
 
     def forget_all_but(self, uuids: Collection[UUID]) -> None:
         """Forget the domains that do not exist any more."""
-        kept = {str(uuid) for uuid in uuids} & self._known.keys()
-        if len(kept) < len(self._known):
-            self._forget({key: self._known[key] for key in kept})
+        existing = {str(uuid) for uuid in uuids}
+        self._keep(lambda key: _uuid(key) in existing)
 
-    def put_back(self, uuid: UUID, insertion: Insertion | None) -> None:
+    def put_back(self, uuid: UUID, insertion: Insertion | None, slot: int = 0) -> None:
         """Make it as `get` said before."""
         if insertion is None:
-            self.drop(uuid)
+            self.drop_slot(uuid, slot)
         else:
-            self.put(uuid, insertion)
+            self.put(uuid, insertion, slot)
 
-    def put(self, uuid: UUID, insertion: Insertion) -> None:
+    def put(self, uuid: UUID, insertion: Insertion, slot: int = 0) -> None:
         """Remember an insert, or with EJECTED an eject."""
-        self._write({**self._known, str(uuid): insertion})
+        self._write({**self._known, _key(uuid, slot): insertion})
 
     def drop(self, uuid: UUID) -> None:
         """Forget a domain."""
-        if str(uuid) in self._known:
-            self._forget({key: each for key, each in self._known.items() if key != str(uuid)})
+        self._keep(lambda key: _uuid(key) != str(uuid))
+
+    def drop_slot(self, uuid: UUID, slot: int) -> None:
+        """Forget one reader of a domain."""
+        self._keep(lambda key: key != _key(uuid, slot))
+
+    def _keep(self, wanted: Callable[[str], bool]) -> None:
+        kept = {key: each for key, each in self._known.items() if wanted(key)}
+        if len(kept) < len(self._known):
+            self._forget(kept)
 
     def _forget(self, known: dict[str, Insertion]) -> None:
         """Rather no record at all than one that puts in, after a restart, what nobody asked for any more."""
@@ -99,6 +106,14 @@ class Insertions:
         if self._path.parent.is_dir():
             return "Make room or mend the permissions, and try again."
         return "Start virtcardd again: 'systemctl restart virtcardd' makes the directory."
+
+
+def _key(uuid: UUID, slot: int) -> str:
+    return f"{uuid}/{slot}" if slot else str(uuid)
+
+
+def _uuid(key: str) -> str:
+    return key.partition("/")[0]
 
 
 def _read(path: Path) -> dict[str, Insertion]:

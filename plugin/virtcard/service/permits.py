@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from virtcard.domain.existing import OnExisting
-from virtcard.policy.decide import Request, on_existing
+from virtcard.policy.decide import Request, monitor, on_existing
+from virtcard.policy.model import Monitor
 from virtcard.service.consents import Consents
 from virtcard.service.policy import Policies
 
@@ -21,3 +22,7 @@ class Permits:
     def on_existing(self, request: Request) -> OnExisting:
         """What enable does with another smart card device when nobody says it."""
         return OnExisting(on_existing(self.policies.rules, request).value)
+
+    def monitor(self, request: Request) -> Monitor:
+        """What may be done with the domain over QEMU's monitor."""
+        return monitor(self.policies.rules, request)

@@ -13,22 +13,21 @@ from virtcard.domain.metadata import Wish, read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
-from virtcard.errors import Conflict, DomainStateError, InvalidArgument, InvalidXml, Trouble, VirtcardError
+from virtcard.errors import Conflict, InvalidArgument, InvalidXml, Trouble, VirtcardError
 from virtcard.policy.decide import Request
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
 from virtcard.service.desire import Desire, Facts, desire
 from virtcard.service.elsewhere import served_elsewhere
+from virtcard.service.hotplug import Hotplug
 from virtcard.service.insertions import Insertion, Insertions
 from virtcard.service.permission import ConsentNeeded, Denied, Wanted, consent_to
 from virtcard.service.permits import Permits
 from virtcard.service.registry import Shelf
+from virtcard.service.slots import GUEST_RUNS, slots_of
 from virtcard.service.views import DomainView
 
 log = logging.getLogger(__name__)
-
-GUEST_RUNS = frozenset({"running", "idle"})
-"""virsh's words for a machine whose processors turn."""
 
 UNREADABLE = ReaderState(
     in_config=False, in_live=False, foreign="", cloned=False, pending=False, reader=VirtualReader.ABSENT
@@ -49,11 +48,12 @@ class Reconciler:
     insertions: Insertions
     verifier: Verifier
     permits: Permits
+    hotplug: Hotplug
     conflicts: set[UUID] = field(default_factory=set)
 
     async def gone(self, uuid: UUID) -> None:
         """The domain does not exist any more."""
-        self.bridges.drop((uuid, 0))
+        self._drop_all_but(uuid, ())
         self.end_of_run(uuid)
         self.changes.gone(uuid)
         self.conflicts.discard(uuid)
@@ -64,7 +64,7 @@ class Reconciler:
         try:
             await self._reconcile(record)
         except InvalidXml as error:
-            self._show(record, Wish(""), UNREADABLE, [Trouble.of(error)])
+            self._show(record, Wish(""), UNREADABLE, self.bridges.slots(record.uuid), [Trouble.of(error)])
 
     async def _reconcile(self, record: DomainRecord) -> None:
         notes: list[Trouble] = []
@@ -80,28 +80,45 @@ class Reconciler:
         self.changes.note_paths(record)
         if not record.running:
             self.end_of_run(record.uuid)
-        call = self.insertions.get(record.uuid)
-        wanted = desire(
+        slots = slots_of(record, state)
+        if wish.card and not slots and (elsewhere := served_elsewhere(record)) is not None:
+            notes.append(Trouble.of(elsewhere))
+        self._drop_all_but(record.uuid, slots)
+        for slot in slots:
+            wanted = self._desired(record, slot, wish.card if slot == slots[0] else "")
+            await self._serve(record, slot, wanted, self._request(record, wish.tags, slot), notes)
+        self._show(record, wish, state, slots, notes)
+
+    def _drop_all_but(self, uuid: UUID, slots: tuple[int, ...]) -> None:
+        """End the bridges to readers that are gone."""
+        for slot in set(self.bridges.slots(uuid)) - set(slots):
+            self.bridges.drop((uuid, slot))
+            if slot:
+                self.hotplug.forget(uuid, slot)
+
+    def _desired(self, record: DomainRecord, slot: int, wish: str) -> Desire:
+        call = self.insertions.get(record.uuid, slot)
+        return desire(
             Facts(
-                wish=wish.card,
+                wish=wish,
                 call=call.source if call else None,
                 running=record.state in GUEST_RUNS,
                 alive=record.running,
-                live_reader=state.bridged,
+                live_reader=True,
             )
         )
-        if wish.card and (elsewhere := served_elsewhere(record)) is not None:
-            notes.append(Trouble.of(elsewhere))
-        await self._serve(record, wanted, self._request(record, wish.tags), notes)
-        self._show(record, wish, state, notes)
 
     def on_existing(self, record: DomainRecord, user: str) -> OnExisting:
         """What the policy says to do with another smart card device."""
-        return self.permits.on_existing(Request(record.uuid, record.name, _wish(record, []).tags, user))
+        return self.permits.on_existing(self.request(record, user))
 
-    def _request(self, record: DomainRecord, tags: frozenset[str]) -> Request:
+    def request(self, record: DomainRecord, user: str) -> Request:
+        """The domain's part of what the policy is asked, for a call of this user."""
+        return Request(record.uuid, record.name, _wish(record, []).tags, user)
+
+    def _request(self, record: DomainRecord, tags: frozenset[str], slot: int) -> Request:
         """The domain's part of what the policy is asked, and who called for the card that is in it."""
-        call = self.insertions.get(record.uuid)
+        call = self.insertions.get(record.uuid, slot)
         return Request(record.uuid, record.name, tags, call.user if call else self.permits.wisher)
 
     def end_of_run(self, uuid: UUID) -> None:
@@ -121,12 +138,14 @@ class Reconciler:
         self.conflicts.discard(record.uuid)
         return await self.changes.read(record.uuid) if change.changed else record
 
-    async def _serve(self, record: DomainRecord, wanted: Desire, request: Request, notes: list[Trouble]) -> None:
-        key: Key = (record.uuid, 0)
+    async def _serve(
+        self, record: DomainRecord, slot: int, wanted: Desire, request: Request, notes: list[Trouble]
+    ) -> None:
+        key: Key = (record.uuid, slot)
         if not wanted.bridge:
             self.bridges.drop(key)
             return
-        path = self._live_path(record)
+        path = self.hotplug.path(record.uuid, slot) if slot else self._live_path(record)
         self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name))
         if wanted.card is None:
             return
@@ -134,33 +153,38 @@ class Reconciler:
             self.bridges.take_out(key)
             return
         try:
-            await self.bridges.set_card(key, self._wanted(replace(request, source=wanted.card)))
+            await self.bridges.set_card(key, self._wanted(replace(request, source=wanted.card), slot))
         except Denied as denied:
             notes.append(Trouble(self._turn_away(key, denied), denied.hint))
         except VirtcardError as error:
             notes.append(Trouble.of(error))
 
-    async def put_in(self, record: DomainRecord, source: str) -> None:
+    async def put_in(self, record: DomainRecord, slot: int, source: str) -> None:
         """Put in what a call asks for; errors leave the reader as it was."""
-        request = self._request(record, _wish(record, []).tags)
-        await self.bridges.set_card((record.uuid, 0), self._wanted(replace(request, source=source)))
+        request = self._request(record, _wish(record, []).tags, slot)
+        await self.bridges.set_card((record.uuid, slot), self._wanted(replace(request, source=source), slot))
 
-    def _wanted(self, request: Request) -> Wanted:
+    def _wanted(self, request: Request, slot: int) -> Wanted:
         """A card with what persons have said yes to, in this run of the machine."""
-        call = self.insertions.get(request.uuid)
+        call = self.insertions.get(request.uuid, slot)
         given = self.permits.consents.given(request.uuid)
         return Wanted(request, given | {call.consent} if call else given)
 
-    def note_consents(self, wanted: Wanted) -> None:
+    def note_consents(self, key: Key, wanted: Wanted) -> None:
         """A yes to whatever is in a reader has become one to the card that was found there."""
-        uuid, consent = wanted.request.uuid, consent_to(wanted.request)
-        call = self.insertions.get(uuid)
-        if consent not in wanted.consents or self._wanted(wanted.request).consents >= {consent}:
+        (uuid, slot), consent = key, consent_to(wanted.request)
+        call = self.insertions.get(uuid, slot)
+        if consent not in wanted.consents or self._wanted(wanted.request, slot).consents >= {consent}:
             return
         if call is None:
             self.permits.consents.give(uuid, consent)
         else:
-            self.insertions.put(uuid, Insertion(call.source, call.user, consent))
+            self.insertions.put(uuid, Insertion(call.source, call.user, consent), slot)
+
+    def forget_consents(self, uuid: UUID, slot: int) -> None:
+        """The card was taken out: the next one is asked for anew, unless another reader still has one."""
+        if not any(self.bridges.source((uuid, other)) for other in self.bridges.slots(uuid) if other != slot):
+            self.permits.consents.forget(uuid)
 
     def _turn_away(self, key: Key, denied: Denied) -> str:
         """The card may not be in, or not yet; why, as a sentence."""
@@ -172,7 +196,9 @@ class Reconciler:
         reader = parse_domain(record.live_xml or record.inactive_xml).reader
         return reader.path if reader else self.changes.socket_path(record.uuid)
 
-    def _show(self, record: DomainRecord, wish: Wish, state: ReaderState, notes: list[Trouble]) -> None:
+    def _show(
+        self, record: DomainRecord, wish: Wish, state: ReaderState, slots: tuple[int, ...], notes: list[Trouble]
+    ) -> None:
         self.domains.put(
             record.uuid,
             DomainView(
@@ -185,12 +211,13 @@ class Reconciler:
                 live=state.in_live,
                 reader=VirtualReader.CONFLICT if record.uuid in self.conflicts else state.reader,
                 wish=wish.card,
-                card=self.bridges.source((record.uuid, 0)),
+                card=self.bridges.source((record.uuid, min(slots, default=0))),
                 foreign=state.foreign,
                 last_error=_joined(note.message for note in notes),
                 hint=_joined(note.hint for note in notes),
                 mode=state.mode,
                 tags=tuple(sorted(wish.tags)),
+                hotplugged=tuple(sorted(filter(None, slots))),
             ),
         )
 
@@ -220,23 +247,3 @@ def _wish(record: DomainRecord, notes: list[Trouble]) -> Wish:
             found.append(wish)
     card = next((wish.card for wish in found if wish.card), "")
     return Wish(card, next((wish.tags for wish in reversed(found) if wish.tags), frozenset()))
-
-
-def require_insertable(record: DomainRecord) -> None:
-    """DomainStateError when the domain's reader cannot take a card now."""
-    state = reader_state(record.inactive_xml, record.live_xml)
-    if not state.in_live and not state.in_config:
-        raise DomainStateError(
-            f"{record.name} has no virtual reader.", hint=f"Run 'virtcard enable {record.name}', then start it."
-        )
-    if not record.running:
-        raise DomainStateError(
-            f"{record.name} is not running.", hint="Start it, or add --config to insert the card at every start."
-        )
-    if not state.in_live:
-        raise DomainStateError(
-            f"{record.name} runs without its virtual reader.",
-            hint="The reader takes effect after the domain is fully powered off and started again.",
-        )
-    if record.state not in GUEST_RUNS:
-        raise DomainStateError(f"{record.name} is {record.state}.", hint=f"Run 'virsh resume {record.name}' first.")

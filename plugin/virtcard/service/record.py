@@ -32,6 +32,8 @@ class Event(StrEnum):
     PIN_FAILED = "pin-failed"
     PIN_STOPPED = "pin-stopped"
     """The guard kept a PIN from the card."""
+    HEALED = "healed"
+    """A virtual reader was stuck, and was freed over QEMU's monitor."""
     TRACE_STARTED = "trace-started"
     TRACE_ENDED = "trace-ended"
 

@@ -57,9 +57,10 @@ class Tracing:
         self._running: dict[asyncio.Task[None], _Running] = {}
         registry.bridges.listen(self._follow)
 
-    def open(self, uuid: UUID, uid: int, user: str) -> Path:
-        """The socket where this user gets a trace of the domain's bridge; DomainStateError when it has none."""
-        key = (uuid, 0)
+    def open(self, uuid: UUID, uid: int, user: str, slot: int | None = None) -> Path:
+        """The socket where this user gets a trace of a bridge of the domain, else of its first one; DomainStateError
+        when it has none."""
+        key = (uuid, min(self._bridges.slots(uuid), default=0) if slot is None else slot)
         self._ledger(key)
         return self._sockets.hand_over(uid, lambda link: self._start(link, key, user))
 

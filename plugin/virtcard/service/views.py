@@ -29,7 +29,7 @@ class DomainView:
     wish: str
     """The source that the metadata asks for, or ""."""
     card: str
-    """The source that shall be in the reader now, or ""."""
+    """The source that shall be in the reader now, or "": in the first one, when there are several."""
     foreign: str
     """A smart card device that is not ours, in words ("spicevmc"), or ""."""
     last_error: str = ""
@@ -39,6 +39,13 @@ class DomainView:
     """What the metadata calls it, for rules of the policy."""
     hint: str = ""
     """What to do about `last_error`, or ""."""
+    hotplugged: tuple[int, ...] = ()
+    """Slots of the readers that it got while it runs."""
+
+    @property
+    def has_reader(self) -> bool:
+        """The running machine has a virtual reader."""
+        return self.live or bool(self.hotplugged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +129,5 @@ class Change:
     pending: bool
     """It takes effect after the domain is fully powered off."""
     findings: tuple[Finding, ...] = field(default=())
+    slots: tuple[int, ...] = ()
+    """Hot-plugged readers that came or went."""

@@ -1,0 +1,191 @@
+"""Readers for machines that run: made and taken away over QEMU's monitor, where the policy permits it.
+
+What exists stands in the live metadata, so that it is read back after a restart. It is written before a reader is made
+and after one was removed: what a crash leaves behind half made is on the list, and can be taken away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from virtcard import limits
+from virtcard.domain.finding import Finding, Severity
+from virtcard.domain.hotplug import SLOTS, Command, HotReader, read_slots, slots_element
+from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.model import parse_domain
+from virtcard.domain.record import DomainRecord
+from virtcard.domain.usb import UsbPlace, free_places
+from virtcard.errors import Busy, DomainStateError, Failed, PolicyDenied, PreflightFailed, Unsupported, VirtcardError
+from virtcard.names import HOTPLUG_KEY, HOTPLUG_NAMESPACE, hotplug_socket_name
+from virtcard.policy.decide import Request
+from virtcard.policy.model import Monitor
+from virtcard.service.link import Link
+from virtcard.service.permits import Permits
+
+
+@dataclass(frozen=True, slots=True)
+class Hotplug:
+    """The caller holds the domain's turn."""
+
+    link: Link
+    permits: Permits
+    directory: Path
+    """Of the sockets, ours alone: QEMU is handed each one, and needs no right here."""
+    supported: Callable[[], bool | None]
+    """QEMU has the devices; None when nobody knows."""
+
+    def path(self, uuid: UUID, slot: int) -> str:
+        """Where QEMU listens for a hot-plugged reader."""
+        return str(self.directory / hotplug_socket_name(uuid, slot))
+
+    def forget(self, uuid: UUID, slot: int) -> None:
+        """The reader is gone with its machine; QEMU removes its socket only when it ends in order."""
+        with suppress(OSError):
+            Path(self.path(uuid, slot)).unlink(missing_ok=True)
+
+    async def plug(self, record: DomainRecord, request: Request) -> int:
+        """Give the running machine one more reader; its slot. Errors leave everything as it was."""
+        self._require_permit(request)
+        slot, places = self._check(record)
+        slots = read_slots(record.live_xml)
+        await self._note(record.uuid, {*slots, slot})
+        try:
+            with self._listening(record.uuid, slot) as bound:
+                await self.link.call(lambda hypervisor: _make(hypervisor, record.uuid, slot, places, bound))
+        except BaseException:
+            self.forget(record.uuid, slot)
+            with suppress(VirtcardError):
+                await self._note(record.uuid, slots)
+            raise
+        return slot
+
+    async def unplug(self, record: DomainRecord, slot: int) -> None:
+        """Take one reader away; its bridge has ended. One that is not there any more is no error."""
+        reader, uuid = HotReader(slot), record.uuid
+        await self._remove(uuid, reader.remove_reader())
+        await self._remove(uuid, reader.remove_chardev())
+        self.forget(uuid, slot)
+        fresh = await self.link.call(lambda hypervisor: hypervisor.record(uuid))
+        await self._note(uuid, set(read_slots(fresh.live_xml)) - {slot})
+
+    def _require_permit(self, request: Request) -> None:
+        if self.permits.monitor(request) is not Monitor.HOTPLUG:
+            raise PolicyDenied(
+                f"The policy does not let virtcardd give {request.name} a reader while it runs.",
+                hint='A rule for it must say monitor = "hotplug"; without --hotplug the reader comes at a cold start.',
+            )
+
+    def _check(self, record: DomainRecord) -> tuple[int, tuple[UsbPlace, ...]]:
+        """Where the next reader goes: slot, and USB ports to try."""
+        if not record.running or record.live_xml is None:
+            raise DomainStateError(
+                f"{record.name} is not running.",
+                hint=f"'virtcard enable {record.name}' gives it a reader at its start.",
+            )
+        if self.supported() is False:
+            raise Unsupported(
+                "This QEMU has no smart card devices.",
+                hint="They are in Debian's qemu-system-common and Fedora's qemu-device-usb-smartcard.",
+            )
+        if not self.directory.is_dir():
+            raise PreflightFailed(
+                f"The directory {self.directory} is missing.", hint="Run systemd-tmpfiles --create, or start virtcardd."
+            )
+        slot = next((slot for slot in SLOTS if slot not in read_slots(record.live_xml)), None)
+        if slot is None:
+            raise Busy(
+                f"{record.name} has {limits.HOTPLUG_MAX} hot-plugged readers, and more are not given.",
+                hint=f"Take one away: virtcard disable {record.name} --hotplug --slot 1",
+            )
+        places = free_places(parse_domain(record.live_xml))
+        if not places:
+            raise PreflightFailed(
+                f"{record.name} has no free USB port for a full-speed device like a reader.",
+                hint="Use a controller like <controller type='usb' model='qemu-xhci' ports='15'/>.",
+            )
+        return slot, places
+
+    async def _note(self, uuid: UUID, slots: Iterable[int]) -> None:
+        element = slots_element(slots)
+        await self.link.call(
+            lambda hypervisor: hypervisor.set_metadata(
+                uuid, element, uri=HOTPLUG_NAMESPACE, key=HOTPLUG_KEY, live=True, config=False
+            )
+        )
+
+    @contextmanager
+    def _listening(self, uuid: UUID, slot: int) -> Iterator[socket.socket]:
+        """A socket that is bound, for QEMU to listen on; whatever an earlier run left at its place is gone."""
+        self.forget(uuid, slot)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as bound:
+            try:
+                bound.bind(self.path(uuid, slot))
+            except OSError as error:
+                raise Failed(f"No socket can be made in {self.directory}: {error.strerror or error}.") from error
+            yield bound
+
+    async def _remove(self, uuid: UUID, command: Command) -> None:
+        """Until QEMU has done it: a device goes a moment after it was removed, and its chardev is busy until then."""
+        deadline = time.monotonic() + limits.HOTPLUG_PATIENCE
+        while True:
+            reply = await self.link.call(lambda hypervisor: hypervisor.monitor(uuid, command))
+            if not reply.error or "not found" in reply.error:
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"QEMU does not take the reader away: {reply.error}.", hint="Try again.")
+            await asyncio.sleep(limits.HOTPLUG_LOOK)
+
+
+def warnings(name: str) -> tuple[Finding, ...]:
+    """What a reader costs of which libvirt knows nothing."""
+    return (
+        Finding(
+            Severity.WARNING,
+            "not-savable",
+            f"While {name} has a hot-plugged reader, libvirt cannot migrate it, and what it saves of it (save, "
+            "managed save, snapshots) cannot be restored.",
+            f"Run 'virtcard prepare-migrate {name}' before.",
+        ),
+        Finding(
+            Severity.WARNING,
+            "tainted",
+            f"libvirt calls {name} tainted (custom monitor control commands issued) until it is powered off.",
+        ),
+    )
+
+
+def _make(hypervisor: Hypervisor, uuid: UUID, slot: int, places: tuple[UsbPlace, ...], bound: socket.socket) -> None:
+    """All commands for a reader, on libvirt's thread; after an error nothing of it is left."""
+    reader = HotReader(slot)
+    try:
+        for command in reader.listen():
+            _must(hypervisor, uuid, command, bound)
+        _place(hypervisor, uuid, reader, places)
+        _must(hypervisor, uuid, reader.add_card())
+    except VirtcardError:
+        for command in (reader.remove_reader(), reader.remove_chardev()):
+            with suppress(VirtcardError):
+                hypervisor.monitor(uuid, command)
+        raise
+
+
+def _place(hypervisor: Hypervisor, uuid: UUID, reader: HotReader, places: tuple[UsbPlace, ...]) -> None:
+    """Ports that libvirt calls free may hold a hot-plugged reader."""
+    *others, last = places
+    for place in others:
+        if not hypervisor.monitor(uuid, reader.add_reader(place)).error:
+            return
+    _must(hypervisor, uuid, reader.add_reader(last))
+
+
+def _must(hypervisor: Hypervisor, uuid: UUID, command: Command, passed: socket.socket | None = None) -> None:
+    reply = hypervisor.monitor(uuid, command, passed)
+    if reply.error:
+        raise Failed(f"QEMU does not take the reader ({command.execute}): {reply.error}.")
