@@ -98,7 +98,16 @@ LEASE_PATIENCE: Final = 15.0
 """Seconds to wait for a lease: the rest of TRANSMIT_PATIENCE is for the reset, the selection and the command."""
 
 CONNECT_PATIENCE: Final = 10.0
-"""Seconds for one attempt to connect over TCP; the kernel would try for two minutes."""
+"""Seconds for one attempt to connect over TCP, with its TLS handshake; the kernel would try for two minutes."""
+
+HANDSHAKE_PATIENCE: Final = 5.0
+"""Seconds that somebody who called us may take for the TLS handshake; it takes milliseconds."""
+
+HANDSHAKES_MAX: Final = 8
+"""TLS handshakes of callers at a time; with one more the oldest is ended, so that no stranger keeps QEMU out."""
+
+TLS_FILE_MAX: Final = 4 * 1024 * 1024
+"""Bytes of a PEM file: a list of a hundred thousand revoked certificates."""
 
 BACKOFF_FIRST: Final = 0.1
 """Seconds: the first reconnect waits up to this long (full jitter)."""

@@ -47,7 +47,7 @@ from pathlib import Path
 from virtcard.bridge.endpoint import parse_endpoint
 from virtcard.card.soft.source import SoftSource
 from virtcard.card.soft.store import Store
-from virtcard.cli.local.connect import serve
+from virtcard.cli.local.foreground import serve
 card = SoftSource(Store(Path(sys.argv[2]))).open("piv")
 serve(parse_endpoint(sys.argv[1]), card, "card:piv", reconnect=False)
 """
@@ -147,7 +147,7 @@ def _answer(link: socket.socket, *, quick_ack: bool) -> None:
 
 
 def _socket(endpoint: Endpoint) -> socket.socket:
-    if endpoint.scheme.is_unix:
+    if endpoint.scheme is Scheme.UNIX:
         link = socket.socket(socket.AF_UNIX)
         link.connect(endpoint.path)
         return link

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,9 @@ def make_peer(socket_path: Path, timers: Timers) -> Iterator[Callable[..., QemuP
     peers: list[QemuPeer] = []
 
     def make(
-        where: Path | tuple[str, int] = socket_path, *, listen: bool = True, fault: Fault | None = None
+        where: Path | tuple[str, int] = socket_path, *, listen: bool = True, fault: Fault | None = None, **more: Any
     ) -> QemuPeer:
-        peers.append(QemuPeer(where, listen=listen, fault=fault))
+        peers.append(QemuPeer(where, listen=listen, fault=fault, **more))
         return peers[-1]
 
     yield make

@@ -13,7 +13,8 @@ import pytest
 
 from helpers.waiting import wait_until
 from virtcard import limits
-from virtcard.bridge.dial import Calling, Dial, Waiting, dial
+from virtcard.bridge.attempt import dial
+from virtcard.bridge.dial import Calling, Dial, Waiting
 from virtcard.bridge.endpoint import Endpoint, Scheme
 from virtcard.bridge.link import Link
 from virtcard.bridge.poller import Poller, Wakeup

@@ -85,7 +85,7 @@ def test_machine_that_waits_for_us_greets_twice(make_bridge: MakeBridge, socket_
 
 
 def test_machine_that_connects_to_us(make_bridge: MakeBridge, socket_path: Path) -> None:
-    watched = make_bridge(Endpoint(Scheme.UNIX_LISTEN, path=str(socket_path)))
+    watched = make_bridge(Endpoint(Scheme.UNIX, path=str(socket_path), listen=True))
     watched.bridge.insert(FakeCard())
     with qemu(socket_path, "server=off,reconnect=1"):
         watched.wait(BridgeState.INSERTED)

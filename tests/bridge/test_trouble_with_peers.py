@@ -300,7 +300,7 @@ def rubbish_bridge(make_peer: MakePeer, make_bridge: MakeBridge) -> tuple[QemuPe
 
 
 def test_bridge_listens_on_a_unix_socket(make_peer: MakePeer, make_bridge: MakeBridge, socket_path: Path) -> None:
-    watched = make_bridge(Endpoint(Scheme.UNIX_LISTEN, path=str(socket_path)))
+    watched = make_bridge(Endpoint(Scheme.UNIX, path=str(socket_path), listen=True))
     watched.bridge.insert(FakeCard())
     wait_until(socket_path.exists, 5, "the socket")
     peer = make_peer(listen=False)
@@ -314,7 +314,7 @@ def test_bridge_listens_on_a_unix_socket(make_peer: MakePeer, make_bridge: MakeB
 
 
 def test_listening_bridge_that_stops_removes_its_socket(make_bridge: MakeBridge, socket_path: Path) -> None:
-    watched = make_bridge(Endpoint(Scheme.UNIX_LISTEN, path=str(socket_path)))
+    watched = make_bridge(Endpoint(Scheme.UNIX, path=str(socket_path), listen=True))
     wait_until(socket_path.exists, 5, "the socket")
     watched.bridge.stop()
     assert watched.bridge.join(5)
@@ -323,7 +323,7 @@ def test_listening_bridge_that_stops_removes_its_socket(make_bridge: MakeBridge,
 
 def test_bridge_listens_on_tcp(make_peer: MakePeer, make_bridge: MakeBridge) -> None:
     port = _free_port()
-    watched = make_bridge(Endpoint(Scheme.TCP_LISTEN, host="127.0.0.1", port=port))
+    watched = make_bridge(Endpoint(Scheme.TCP, host="127.0.0.1", port=port, listen=True))
     watched.bridge.insert(FakeCard())
     peer = make_peer(("127.0.0.1", port), listen=False)
     watched.wait(BridgeState.INSERTED)

@@ -70,10 +70,10 @@ def started(host: Host, name: str) -> Iterator[Guest]:
 
 
 @contextmanager
-def connecting(host: Host, endpoint: str) -> Iterator[subprocess.Popen[str]]:
-    """`virtcard connect` in the foreground, as somebody on another machine would run it."""
+def bringing(host: Host, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """`virtcard connect` or `listen` in the foreground, as somebody on another machine would run it."""
     child = subprocess.Popen(
-        [BIN / "virtcard", "connect", endpoint, READER],
+        [BIN / "virtcard", *words, READER],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=host.virtcardd.environment,
     )  # fmt: skip
     try:
@@ -122,17 +122,17 @@ def test_a_certificate_that_is_not_in_the_database_is_refused_and_nothing_change
         assert host.libvirtd.virsh("dumpxml", vm) == before
 
 
-@pytest.mark.parametrize(("role", "scheme", "kind"), [("bind", "tcp", "xhci"), ("connect", "tcp-listen", "uhci")])
-def test_a_card_comes_over_tcp(host: Host, role: str, scheme: str, kind: Usb, port: int) -> None:
+@pytest.mark.parametrize(("role", "verb", "kind"), [("bind", "connect", "xhci"), ("connect", "listen", "uhci")])
+def test_a_card_comes_over_tcp(host: Host, role: str, verb: str, kind: Usb, port: int) -> None:
     with defined(host, f"modes-{role}", kind) as vm:
         place = f"127.0.0.1:{port}"
         told = host.virtcardd.virtcard("enable", vm, "--mode", "tcp", "--tcp", place, "--role", role)
-        assert f"'virtcard connect {scheme}://{place} SOURCE'" in told
+        assert f"'virtcard {verb} tcp://{place} SOURCE'" in told
         with started(host, vm) as guest:
             guest.wait_reader_state("empty")
             assert "comes over TCP" in host.virtcardd.run("insert", vm, READER).stderr
             for _ in range(2):
-                with connecting(host, f"{scheme}://{place}"):
+                with bringing(host, verb, f"tcp://{place}"):
                     guest.wait_reader_state("present")
                     assert guest.transmit(SELECT, GET_RESPONSE)[1] == FCI + b"\x90\x00"
                 guest.wait_reader_state("empty")

@@ -44,7 +44,8 @@ class Watched:
     def wait_error(self, error: str, timeout: float = 10) -> None:
         """Wait until some status has had this in its sentence."""
         with self._changed:
-            assert self._changed.wait_for(lambda: any(error in told.last_error for told in self.statuses), timeout)
+            told = self._changed.wait_for(lambda: any(error in told.last_error for told in self.statuses), timeout)
+            assert told, f"{error}: {self.statuses}"
 
     def forget(self) -> None:
         """Only what comes from now on counts."""

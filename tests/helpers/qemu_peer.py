@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from helpers.tls_socket import TlsSocket
+
 HEADER = struct.Struct(">III")
 INIT, ERROR, READER_ADD, READER_REMOVE, ATR, CARD_REMOVE, APDU = range(1, 8)
 INIT_PAYLOAD = b"VSCD" + struct.pack(">II", 2, 0)
@@ -60,8 +62,17 @@ class Received:
 class QemuPeer:
     """One chardev. Give it a path or a TCP port (0 for any) to listen on, or an address to `connect` to."""
 
-    def __init__(self, where: Path | tuple[str, int], *, listen: bool = True, fault: Fault | None = None) -> None:
+    def __init__(
+        self,
+        where: Path | tuple[str, int],
+        *,
+        listen: bool = True,
+        fault: Fault | None = None,
+        secure: Callable[[socket.socket], TlsSocket] | None = None,
+    ) -> None:
+        """`secure` puts TLS on a connection, or fails with an OSError."""
         self.fault = fault
+        self._secure = secure
         self.received: list[Received] = []
         self.connections = 0
         self.atr: bytes | None = None
@@ -77,7 +88,7 @@ class QemuPeer:
         self._closed = False
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._link: socket.socket | None = None
+        self._link: socket.socket | TlsSocket | None = None
         self._where = where
         self._server = self._listen() if listen else None
         self._thread = threading.Thread(target=self._run, name="qemu-peer", daemon=True)
@@ -122,7 +133,7 @@ class QemuPeer:
         """Bytes as they are."""
         self._connected().sendall(data)
 
-    def _connected(self) -> socket.socket:
+    def _connected(self) -> socket.socket | TlsSocket:
         link = self._link
         if link is None:
             raise BrokenPipeError("nobody is connected")
@@ -188,7 +199,19 @@ class QemuPeer:
                     return
                 time.sleep(RETRY)
                 continue
+            self._converse_securely(link)
+
+    def _converse_securely(self, link: socket.socket) -> None:
+        if self._secure is None:
             self._converse(link)
+            return
+        try:
+            secured = self._secure(link)
+        except OSError:
+            link.close()
+            time.sleep(RETRY)
+        else:
+            self._converse(secured)
 
     def _accept(self) -> socket.socket:
         if self._server is not None:
@@ -199,7 +222,7 @@ class QemuPeer:
             return link
         return socket.create_connection(self._where)
 
-    def _converse(self, link: socket.socket) -> None:
+    def _converse(self, link: socket.socket | TlsSocket) -> None:
         with self._changed:
             self._link = link
             self._pending = 0
@@ -213,14 +236,14 @@ class QemuPeer:
         finally:
             self._lost(link)
 
-    def _lost(self, link: socket.socket) -> None:
+    def _lost(self, link: socket.socket | TlsSocket) -> None:
         self.connected.clear()
         with self._changed:
             link.close()
             self._link = None
             self._changed.notify_all()
 
-    def _serve(self, link: socket.socket) -> None:
+    def _serve(self, link: socket.socket | TlsSocket) -> None:
         data = b""
         while True:
             assert self.reading.wait(60)

@@ -233,8 +233,8 @@ def test_a_domain_whose_card_comes_over_tcp_says_who_brings_it() -> None:
 @pytest.mark.parametrize(
     ("setup", "hint"),
     [
-        ("connect", "virtcard connect tcp-listen://[::1]:7001 SOURCE"),
-        ("tls", "with a TLS tunnel"),
+        ("connect", "virtcard listen tcp://[::1]:7001 SOURCE"),
+        ("tls", "virtcard listen tls://cards.example.org:7001 SOURCE"),
         ("host", "--mode bridge"),
         ("spice", "remote-viewer --spice-smartcard"),
     ],

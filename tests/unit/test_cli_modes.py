@@ -64,7 +64,9 @@ def test_a_place_that_is_none_is_refused(place: str, capsys: Capture) -> None:
     ("words", "command"),
     [
         (["--tcp", "127.0.0.1:7001"], "'virtcard connect tcp://127.0.0.1:7001 SOURCE'"),
-        (["--tcp", "[::1]:7001", "--role", "connect"], "'virtcard connect tcp-listen://[::1]:7001 SOURCE'"),
+        (["--tcp", "[::1]:7001", "--role", "connect"], "'virtcard listen tcp://[::1]:7001 SOURCE'"),
+        (["--tcp", "vm.example:7001", "--tls"], "'virtcard connect tls://vm.example:7001 SOURCE'"),
+        (["--tcp", "vm.example:7001", "--insecure"], "'virtcard connect tcp://vm.example:7001 SOURCE --insecure'"),
     ],
 )
 def test_enable_says_who_brings_the_card_over_tcp(words: list[str], command: str, capsys: Capture) -> None:

@@ -15,16 +15,21 @@ from virtcard.errors import InvalidArgument
     [
         ("unix:///run/vm.sock", Endpoint(Scheme.UNIX, path="/run/vm.sock")),
         ("unix:///run/a b?c#d%20", Endpoint(Scheme.UNIX, path="/run/a b?c#d%20")),
-        ("unix-listen:///run/vm.sock", Endpoint(Scheme.UNIX_LISTEN, path="/run/vm.sock")),
         ("tcp://host.example:2001", Endpoint(Scheme.TCP, host="host.example", port=2001)),
         ("tcp://127.0.0.1:1", Endpoint(Scheme.TCP, host="127.0.0.1", port=1)),
         ("tcp://[::1]:65535", Endpoint(Scheme.TCP, host="::1", port=65535)),
-        ("tcp-listen://[::]:2001", Endpoint(Scheme.TCP_LISTEN, host="::", port=2001)),
+        ("tls://host.example:2001", Endpoint(Scheme.TLS, host="host.example", port=2001)),
     ],
 )
 def test_endpoint_is_read_and_written_back(text: str, endpoint: Endpoint) -> None:
     assert parse_endpoint(text) == endpoint
     assert str(endpoint) == text
+
+
+def test_where_to_wait_is_written_like_where_to_go() -> None:
+    waiting = parse_endpoint("tls://[::]:2001", listen=True)
+    assert waiting == Endpoint(Scheme.TLS, host="::", port=2001, listen=True)
+    assert str(waiting) == "tls://[::]:2001"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,8 @@ def test_endpoint_is_read_and_written_back(text: str, endpoint: Endpoint) -> Non
         "unix://",
         "unix:///a\0b",
         "UNIX:///run/vm.sock",
-        "tls://host:1",
+        "tls://host",
+        "tcp-listen://host:1",
         "spice://host:1",
         "tcp://",
         "tcp://host",
@@ -77,7 +83,7 @@ def test_path_is_measured_in_bytes() -> None:
 
 def test_unix_makes_an_endpoint_of_a_path() -> None:
     assert str(Endpoint.unix("/run/vm.sock")) == "unix:///run/vm.sock"
-    assert str(Endpoint.unix("/run/vm.sock", listen=True)) == "unix-listen:///run/vm.sock"
+    assert Endpoint.unix("/run/vm.sock", listen=True).listen
     with pytest.raises(InvalidArgument):
         Endpoint.unix("vm.sock")
 
@@ -91,6 +97,6 @@ def test_any_text_is_an_endpoint_or_an_invalid_argument(text: str) -> None:
     assert parse_endpoint(str(endpoint)) == endpoint
 
 
-@given(st.sampled_from(["tcp://", "tcp-listen://", "unix://", "unix-listen://"]), st.text())
+@given(st.sampled_from(["tcp://", "tls://", "unix://"]), st.text())
 def test_any_rest_is_an_endpoint_or_an_invalid_argument(scheme: str, rest: str) -> None:
     test_any_text_is_an_endpoint_or_an_invalid_argument.hypothesis.inner_test(scheme + rest)  # type: ignore[attr-defined]

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from random import Random
 
 from virtcard import limits
+from virtcard.bridge.attempt import dial
 from virtcard.bridge.backoff import Backoff
-from virtcard.bridge.dial import Dial, dial
-from virtcard.bridge.endpoint import Endpoint, Scheme
+from virtcard.bridge.dial import Dial
+from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.link import Link
 from virtcard.bridge.timers import Timers
-from virtcard.errors import Disconnected
+from virtcard.bridge.tls import TlsSettings
+from virtcard.errors import VirtcardError
 
 Verify = Callable[[int], None]
 """Is this pid the peer that we expect? PeerError when not. Called on the worker's thread; pid 0 is one of another pid
@@ -23,15 +25,24 @@ class Caller:
     """Used by one worker thread. `wake` brings it back here when `has_news` has become true."""
 
     def __init__(
-        self, endpoint: Endpoint, verify: Verify | None, timers: Timers, rng: Random | None, wake: Callable[[], None]
+        self,
+        endpoint: Endpoint,
+        verify: Verify | None,
+        timers: Timers,
+        rng: Random | None,
+        wake: Callable[[], None],
+        *,
+        tls: TlsSettings | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._tls = tls
         self._verify = verify
         self._wake = wake
         self._backoff = Backoff(rng=rng)
         self._pause = timers.alarm(self._pause_over)
         self._patience = timers.alarm(self._patience_over)
         self._dial: Dial | None = None
+        self._until: float | None = None
         self._due = True
         self._late = False
         self._greeted: float | None = None
@@ -42,13 +53,13 @@ class Caller:
         return self._due or self._late
 
     def call(self) -> None:
-        """Begin an attempt, or give up one that takes too long. Disconnected when it failed."""
-        self._due = False
-        if self._late:
-            raise Disconnected(f"{self._endpoint} does not answer.")
-        self._dial = dial(self._endpoint)
-        if self._endpoint.scheme is Scheme.TCP:
-            self._patience.start(limits.CONNECT_PATIENCE)
+        """Begin an attempt, or tell one that it takes too long. Disconnected when it failed."""
+        self._due = self._late = False
+        if self._dial is not None:
+            self._dial.overdue()
+        else:
+            self._dial = dial(self._endpoint, self._tls)
+        self._look_at_clock()
 
     def target(self) -> tuple[int, int]:
         """Descriptor and events to poll; -1 between two attempts."""
@@ -58,15 +69,23 @@ class Caller:
         """Go on when `target` is ready: the link, when it stands. Disconnected, or PeerError from `verify`."""
         link = self._dial.proceed() if self._dial else None
         if link is None:
+            self._look_at_clock()
             return None
         self._dial = None
-        self._patience.stop()
+        self._look_at_clock()
         try:
             self._check(link)
         except BaseException:
             link.close()
             raise
         return link
+
+    def remark(self) -> VirtcardError | None:
+        """Who was turned away since the last call, while we go on waiting."""
+        if self._dial is None:
+            return None
+        remark, self._dial.remark = self._dial.remark, None
+        return remark
 
     def succeeded(self) -> None:
         """The peer greeted us: the next loss is followed by a short pause."""
@@ -83,12 +102,22 @@ class Caller:
     def close(self) -> None:
         """Give up what is under way."""
         self._pause.stop()
-        self._patience.stop()
         self._late = False
         self._due = False
         if self._dial is not None:
             self._dial.close()
             self._dial = None
+        self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        """Come back when the attempt takes too long."""
+        until = self._dial.until if self._dial else None
+        if until == self._until:
+            return
+        self._until = until
+        self._patience.stop()
+        if until is not None:
+            self._patience.start(max(0.0, until - time.monotonic()))
 
     def _check(self, link: Link) -> None:
         pid = link.peer_pid()

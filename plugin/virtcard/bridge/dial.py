@@ -7,12 +7,15 @@ import os
 import select
 import socket
 import stat
+import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
-from virtcard.bridge.endpoint import Endpoint
+from virtcard import limits
+from virtcard.bridge.endpoint import Endpoint, Scheme
 from virtcard.bridge.link import Link
-from virtcard.errors import Disconnected
+from virtcard.errors import Disconnected, VirtcardError
 
 _SOCKET_MODE: Final = 0o660
 """Owner and group: QEMU's user reaches a listening socket through the group of its directory."""
@@ -27,29 +30,30 @@ _SENTENCES: Final = {
 }
 
 
-class Dial(Protocol):
+class Dial(ABC):
     """Poll `fileno()` for `events`, then `proceed()`; Disconnected when this attempt failed."""
 
-    events: int
+    events: int = select.POLLIN
+    until: float | None = None
+    """The moment of the monotonic clock at which `overdue` is to be called."""
+    remark: VirtcardError | None = None
+    """Who was turned away since the last look, while the attempt goes on."""
 
+    @abstractmethod
     def fileno(self) -> int:
         """The descriptor to poll."""
 
+    @abstractmethod
     def proceed(self) -> Link | None:
         """The link when it stands, None when there is more to wait for."""
 
+    @abstractmethod
+    def overdue(self) -> None:
+        """It took too long: Disconnected, unless it can go on without whoever took so long."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give up."""
-
-
-def dial(endpoint: Endpoint) -> Dial:
-    """Begin an attempt; Disconnected when it fails at once."""
-    try:
-        return Waiting(endpoint) if endpoint.scheme.listens else Calling(endpoint)
-    except UnicodeError as error:
-        raise failure(endpoint, None) from error
-    except OSError as error:
-        raise failure(endpoint, error.errno) from error
 
 
 def failure(endpoint: Endpoint, number: int | None) -> Disconnected:
@@ -61,13 +65,14 @@ def failure(endpoint: Endpoint, number: int | None) -> Disconnected:
     return Disconnected(text.format(endpoint))
 
 
-class Calling:
+class Calling(Dial):
     """We connect. A host name with several addresses is tried address by address."""
 
     events = select.POLLOUT
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self.until = None if endpoint.scheme is Scheme.UNIX else time.monotonic() + limits.CONNECT_PATIENCE
         self._targets = _targets(endpoint, passive=False)
         self._sock = self._next()
 
@@ -76,10 +81,19 @@ class Calling:
         return self._sock.fileno()
 
     def proceed(self) -> Link | None:
-        """The link when connect() succeeded; another address, or Disconnected, when it did not."""
+        """The link when connect() succeeded."""
+        sock = self.connected()
+        return Link(sock) if sock else None
+
+    def overdue(self) -> None:
+        """Nobody answered."""
+        raise failure(self._endpoint, errno.ETIMEDOUT)
+
+    def connected(self) -> socket.socket | None:
+        """The socket when connect() succeeded; another address, or Disconnected, when it did not."""
         number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number == 0 and not _met_itself(self._sock):
-            return Link(self._sock)
+            return self._sock
         self._sock.close()
         if not self._targets:
             raise failure(self._endpoint, number or errno.ECONNREFUSED)
@@ -106,10 +120,8 @@ class Calling:
                 raise OSError(number, os.strerror(number))
 
 
-class Waiting:
+class Waiting(Dial):
     """The peer connects to us: one peer, then the listening socket is closed until it is gone."""
-
-    events = select.POLLIN
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -128,14 +140,23 @@ class Waiting:
 
     def proceed(self) -> Link | None:
         """The link to the peer that came, None when it went away again."""
+        sock = self.accepted()
+        if sock is None:
+            return None
+        self.close()
+        return Link(sock)
+
+    def overdue(self) -> None:
+        """It waits for as long as it takes."""
+
+    def accepted(self) -> socket.socket | None:
+        """The socket of the peer that came, None when it went away again."""
         try:
-            sock, _ = self._sock.accept()
+            return self._sock.accept()[0]
         except (BlockingIOError, ConnectionAbortedError):
             return None
         except OSError as error:
             raise failure(self._endpoint, error.errno) from error
-        self.close()
-        return Link(sock)
 
     def close(self) -> None:
         """Stop listening, and remove the socket file."""
@@ -159,7 +180,7 @@ def _open(family: int) -> socket.socket:
 
 
 def _targets(endpoint: Endpoint, *, passive: bool) -> list[tuple[int, str | tuple[object, ...]]]:
-    if endpoint.scheme.is_unix:
+    if endpoint.scheme is Scheme.UNIX:
         return [(socket.AF_UNIX, endpoint.path)]
     flags = socket.AI_PASSIVE if passive else 0
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)

@@ -1,4 +1,4 @@
-"""Where a VSCard peer is reached: unix and TCP addresses, dialled or listened on."""
+"""Where a VSCard peer is reached: unix, TCP and TLS addresses, called or listened on."""
 
 from __future__ import annotations
 
@@ -11,64 +11,55 @@ from typing import Final
 from virtcard import limits
 from virtcard.errors import InvalidArgument
 
-_FORMS: Final = "Write unix:///PATH or tcp://HOST:PORT, or unix-listen:///PATH or tcp-listen://HOST:PORT to wait there."
+_FORMS: Final = "Write unix:///PATH, tcp://HOST:PORT or tls://HOST:PORT."
 _PORT_MAX: Final = 65_535
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^\[\]:/]*)):(?P<port>[^:]*)")
 
 
 class Scheme(StrEnum):
-    """How the peer is met. The listening ones are for QEMU and libvirt's `mode='connect'`."""
+    """What carries the bytes."""
 
     UNIX = "unix"
-    UNIX_LISTEN = "unix-listen"
     TCP = "tcp"
-    TCP_LISTEN = "tcp-listen"
-
-    @property
-    def is_unix(self) -> bool:
-        """A unix socket, whose peer can be verified."""
-        return self in {Scheme.UNIX, Scheme.UNIX_LISTEN}
-
-    @property
-    def listens(self) -> bool:
-        """The peer comes to us."""
-        return self in {Scheme.UNIX_LISTEN, Scheme.TCP_LISTEN}
+    TLS = "tls"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`path` for unix, `host` and `port` for TCP. `str()` gives the text that `parse_endpoint` takes."""
+    """`path` for unix, `host` and `port` else. `str()` gives the text that `parse_endpoint` takes."""
 
     scheme: Scheme
     path: str = ""
     host: str = ""
     port: int = 0
+    listen: bool = False
+    """The peer comes to us: for QEMU and libvirt's `mode='connect'`."""
 
     @classmethod
     def unix(cls, path: str, *, listen: bool = False) -> Endpoint:
         """A unix socket; InvalidArgument when the path cannot be one."""
         _check_path(path)
-        return cls(Scheme.UNIX_LISTEN if listen else Scheme.UNIX, path=path)
+        return cls(Scheme.UNIX, path=path, listen=listen)
 
     def __str__(self) -> str:
-        if self.scheme.is_unix:
+        if self.scheme is Scheme.UNIX:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
 
-def parse_endpoint(text: str) -> Endpoint:
+def parse_endpoint(text: str, *, listen: bool = False) -> Endpoint:
     """The endpoint that `text` names; InvalidArgument with one sentence when it names none."""
     word, separator, rest = text.partition("://")
     if not separator or word not in set(Scheme):
         raise InvalidArgument(f"{text!r} is not an endpoint.", hint=_FORMS)
     scheme = Scheme(word)
-    if scheme.is_unix:
-        return Endpoint.unix(rest, listen=scheme.listens)
-    return _parse_tcp(scheme, rest)
+    if scheme is Scheme.UNIX:
+        return Endpoint.unix(rest, listen=listen)
+    return _parse_tcp(scheme, rest, listen)
 
 
-def _parse_tcp(scheme: Scheme, rest: str) -> Endpoint:
+def _parse_tcp(scheme: Scheme, rest: str, listen: bool) -> Endpoint:
     match = _HOST_PORT.fullmatch(rest)
     host = match and (match["literal"] or match["name"])
     if match is None or not host or any(c.isspace() or not c.isprintable() for c in host):
@@ -78,7 +69,7 @@ def _parse_tcp(scheme: Scheme, rest: str) -> Endpoint:
     port = match["port"]
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= _PORT_MAX):
         raise InvalidArgument(f"{port!r} is not a port.", hint="A port is a number from 1 to 65535.")
-    return Endpoint(scheme, host=host, port=int(port))
+    return Endpoint(scheme, host=host, port=int(port), listen=listen)
 
 
 def _check_path(path: str) -> None:

@@ -8,10 +8,10 @@ import struct
 from typing import Final
 
 from virtcard import limits
-from virtcard.errors import PeerError
+from virtcard.errors import PeerError, VirtcardError
 
-_RECEIVE: Final = 16 * 1024
-"""Bytes for one recv; most messages are below 300."""
+RECEIVE: Final = 16 * 1024
+"""Bytes for one recv; most messages are below 300, and a record of TLS has no more than this."""
 _UCRED: Final = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -20,6 +20,9 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (soc
 
 class Link:
     """A connected socket, which it owns. Not thread-safe: its bridge holds a lock around it."""
+
+    failure: VirtcardError | None = None
+    """Why the peer is gone, when that is known."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -52,7 +55,7 @@ class Link:
     def receive(self) -> bytes | None:
         """What came; b"" when the peer is gone, None when there is nothing now."""
         try:
-            data = self._sock.recv(_RECEIVE)
+            data = self._sock.recv(RECEIVE)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:

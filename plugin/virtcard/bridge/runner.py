@@ -20,6 +20,7 @@ from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.poller import Wakeup
 from virtcard.bridge.status import BridgeState, BridgeStatus, Observer
 from virtcard.bridge.timers import SHARED, Timers
+from virtcard.bridge.tls import TlsSettings
 from virtcard.bridge.worker import Worker
 from virtcard.card.base import Card
 from virtcard.errors import LocalError
@@ -30,8 +31,8 @@ __all__ = ["Bridge", "BridgeState", "BridgeStatus", "Observer", "Verify"]
 class Bridge:
     """Thread-safe; no method but `join` waits for a card, a peer or the network.
 
-    `verify` gets the pid behind a unix socket. Without `reconnect` the bridge closes when its peer goes away or is not
-    there. `patience` replaces the session's timeouts, in seconds.
+    `verify` gets the pid behind a unix socket, and an endpoint with TLS needs `tls`. Without `reconnect` the bridge
+    closes when its peer goes away or is not there. `patience` replaces the session's timeouts, in seconds.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Bridge:
         observer: Observer,
         *,
         verify: Verify | None = None,
+        tls: TlsSettings | None = None,
         reconnect: bool = True,
         timers: Timers = SHARED,
         rng: Random | None = None,
@@ -47,7 +49,7 @@ class Bridge:
     ) -> None:
         self._reconnect = reconnect
         self._core = Core(observer, timers, rng, patience or {})
-        self._caller = Caller(endpoint, verify, timers, rng, self._core.kick_from_outside)
+        self._caller = Caller(endpoint, verify, timers, rng, self._core.kick_from_outside, tls=tls)
         self._core.hire = self._hire
         self._core.greeted = self._caller.succeeded
         self._thread: threading.Thread | None = None

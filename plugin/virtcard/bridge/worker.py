@@ -169,6 +169,13 @@ class Worker:
                 self._lost(Internal("virtcard could not check who answers."))
         else:
             self._greet(link)
+            self._remark()
+
+    def _remark(self) -> None:
+        remark = self._caller.remark()
+        if remark is not None:
+            with self._core.lock:
+                self._core.link_failed(remark, again=True)
 
     def _greet(self, link: Link | None) -> None:
         if link is None:
@@ -182,7 +189,7 @@ class Worker:
     def _hang_up(self, talk: Conversation) -> None:
         talk.close()
         self._core.talk = None
-        self._lost(talk.error)
+        self._lost(talk.error or talk.link.failure)
 
     def _lost(self, error: VirtcardError | None) -> None:
         """The lock is held."""

@@ -30,6 +30,7 @@ VERBS = {
     "card": "virtcard.cli.local.card.group",
     "policy": "virtcard.cli.local.policy.group",
     "connect": "virtcard.cli.local.connect",
+    "listen": "virtcard.cli.local.listen",
     "inject-xml": "virtcard.cli.local.inject",
 }
 

@@ -48,12 +48,14 @@ def brought_by(setup: Mapping[str, Any]) -> str:
     """The sentence that says who brings the card in the modes tcp and spice, or ""."""
     if setup.get("mode") == "spice":
         return " Its card comes from a viewer that shares smart cards, such as remote-viewer --spice-smartcard."
-    if setup.get("mode") != "tcp" or setup.get("tls") or "port" not in setup:
+    if setup.get("mode") != "tcp" or "port" not in setup:
         return ""
     host = setup["address"]
     place = f"[{host}]:{setup['port']}" if ":" in host else f"{host}:{setup['port']}"
-    scheme = "tcp-listen" if setup.get("role") == "connect" else "tcp"
-    return f" Its card comes from 'virtcard connect {scheme}://{place} SOURCE'."
+    verb = "listen" if setup.get("role") == "connect" else "connect"
+    scheme = "tls" if setup.get("tls") else "tcp"
+    insecure = " --insecure" if setup.get("insecure") else ""
+    return f" Its card comes from 'virtcard {verb} {scheme}://{place} SOURCE{insecure}'."
 
 
 def _place(text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.setup import Mode, ReaderSetup, Role, setup_of
+from virtcard.domain.tcp import is_loopback
 from virtcard.errors import DomainStateError
 
 
@@ -38,6 +39,7 @@ def served_elsewhere(record: DomainRecord) -> DomainStateError | None:
 
 
 def _who_brings_it(setup: ReaderSetup) -> str:
-    scheme = "tcp" if setup.role is Role.BIND else "tcp-listen"
-    command = f"Run 'virtcard connect {scheme}://{setup.place} SOURCE' where the card is"
-    return f"{command}, with a TLS tunnel such as stunnel in between." if setup.tls else f"{command}."
+    verb = "connect" if setup.role is Role.BIND else "listen"
+    scheme = "tls" if setup.tls else "tcp"
+    insecure = "" if setup.tls or is_loopback(setup.address) else " --insecure"
+    return f"Run 'virtcard {verb} {scheme}://{setup.place} SOURCE{insecure}' where the card is."
