@@ -140,8 +140,8 @@ def test_two_machines_share_what_is_counted() -> None:
 
 
 def test_machines_that_try_at_the_same_time_do_not_pass_each_other() -> None:
-    """Each of them would be let through alone: the question of all of them comes before the try of any."""
-    card, ledgers = MeetingCard(parties=4), PinLedgers()
+    """Each of them would be let through alone: a question is put long before the try that it allows."""
+    card, ledgers = HesitantCard(), PinLedgers()
     machines = [selected(Guarded(card, reserve=1, ledgers=ledgers), PIV) for _ in range(4)]
     threads = [threading.Thread(target=machine.send, args=(PIV_WRONG,)) for machine in machines]
     for thread in threads:
@@ -160,19 +160,13 @@ def test_a_machine_whose_pin_takes_for_ever_holds_up_no_other(monkeypatch: pytes
     assert guarded.send(PIV_WRONG) == "63c2"
 
 
-class MeetingCard(PinCard):
-    """Answers no question until all have asked once."""
-
-    def __init__(self, parties: int) -> None:
-        super().__init__()
-        self.barrier = threading.Barrier(parties)
-        self.met = threading.local()
+class HesitantCard(PinCard):
+    """Takes its time over questions, so that all may ask before anybody tries."""
 
     def asked(self) -> bytes:
-        if not hasattr(self.met, "once"):
-            self.met.once = True
-            self.barrier.wait(10)
-        return super().asked()
+        status = super().asked()
+        threading.Event().wait(0.05)
+        return status
 
 
 # Ways to send a PIN

@@ -521,3 +521,85 @@ def test_logout_resets_an_exclusive_card_before_its_next_command(lab: SharedLab)
         card.transmit(PROTECTED)
     assert card.transmit(PROTECTED) == OK
     assert lab.physical.did("vm").count("reset") == 1
+
+
+# Commands that belong together
+
+
+def test_lease_that_is_kept_does_not_end_by_time(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    with card.kept():
+        send(card, READ)
+        threading.Event().wait(4 * QUICK.idle)
+        card.transmit(READ)
+        assert lab.physical.did("vm").count("begin") == 1
+        kept_until = time.monotonic()
+    assert until(lab, "vm", "end") >= kept_until
+
+
+def test_logout_waits_for_what_is_kept(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    with card.kept():
+        send(card, VERIFY)
+        card.logout()
+        threading.Event().wait(2 * QUICK.idle)
+        card.transmit(READ)
+        assert "end with reset" not in lab.physical.did("vm")
+    until(lab, "vm", "end with reset")
+
+
+def test_what_a_kept_lease_lost_is_told_to_the_first_command_once(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    card.transmit(READ)
+    until(lab, "vm", "end")
+    with card.kept():
+        assert lab.physical.did("vm").count("begin") == 2
+        with pytest.raises(CardWasReset):
+            card.transmit(READ)
+        assert card.transmit(READ) == OK
+
+
+def test_what_a_kept_lease_lost_is_told_to_whoever_sends_a_command_later(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    card.transmit(READ)
+    until(lab, "vm", "end")
+    with card.kept():
+        pass
+    with pytest.raises(CardWasReset):
+        card.transmit(READ)
+    assert card.transmit(READ) == OK
+
+
+def test_card_that_was_changed_meanwhile_is_told_to_the_first_command(lab: SharedLab) -> None:
+    one, _ = lab.machine("one")
+    one.transmit(READ)
+    other, _ = lab.machine("other")
+    other.transmit(WRITE)
+    until(lab, "other", "end with reset")
+    with one.kept(), pytest.raises(CardChanged):
+        one.transmit(READ)
+
+
+def test_lease_that_cannot_be_had_is_not_kept(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    with lab.physical.turn, pytest.raises(CardError, match="in use elsewhere"), card.kept():
+        raise AssertionError("it was never had")
+    send(card, READ)
+    until(lab, "vm", "end")
+
+
+def test_card_that_is_powered_on_anew_tells_nothing_of_before(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm")
+    card.transmit(READ)
+    until(lab, "vm", "end")
+    with card.kept():
+        pass
+    card.power_on()
+    assert card.transmit(READ) == OK
+
+
+def test_exclusive_card_is_kept_anyway(lab: SharedLab) -> None:
+    card, _ = lab.machine("vm", LeaseRules(exclusive=True))
+    with card.kept():
+        assert card.transmit(READ) == OK
+    assert card.transmit(READ) == OK

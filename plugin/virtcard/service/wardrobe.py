@@ -6,6 +6,7 @@ bridge -> Admission -> Guard -> Audit -> Selection -> Leased, or LogoutByReset a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ from virtcard.card.base import Card
 from virtcard.card.guard.guard import Guard
 from virtcard.card.guard.ledger import PinLedgers
 from virtcard.card.guard.operations import Operation
-from virtcard.card.guard.pins import PinGuard
+from virtcard.card.guard.pins import Keep, PinGuard
 from virtcard.card.guard.profile import Profile, compile_profile
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseRules
@@ -80,14 +81,15 @@ class Wardrobe:
         The ledger counts what the guest asks, and not what Selection replays."""
         bare = _with_logout(fitting)
         card = Audit(Selection(bare), fitting.ledger)
-        return Dressed(Admission(self._guarded(card, fitting), fitting.admit), bare.logout)
+        keep = bare.kept if isinstance(bare, Leased) else nullcontext
+        return Dressed(Admission(self._guarded(card, fitting, keep), fitting.admit), bare.logout)
 
-    def _guarded(self, card: Card, fitting: Fitting) -> Guard:
+    def _guarded(self, card: Card, fitting: Fitting, keep: Keep) -> Guard:
         rule = fitting.decision.rule
         return Guard(
             card,
             _profile(rule.commands),
-            pins=PinGuard(self._pins, fitting.request().card, rule.pin_reserve),
+            pins=PinGuard(self._pins, fitting.request().card, rule.pin_reserve, keep),
             consent=lambda operation: self._ask(fitting, _ASKED[operation]),
             ask_for=_asked_for(rule),
             observer=fitting.ledger,

@@ -40,12 +40,6 @@ class PinLedger:
         self._mutex = threading.Lock()
         self._turn = threading.Lock()
         self._counters: dict[Reference, _Counter] = {}
-        self._tries = 0
-
-    @property
-    def tries(self) -> int:
-        """Attempts noted so far: an answer to a question holds until the next one."""
-        return self._tries
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -102,7 +96,6 @@ class PinLedger:
     def note(self, attempt: Attempt, response: bytes | None) -> None:
         """The answer to an attempt; None when there was none."""
         with self._mutex:
-            self._tries += 1
             counter = self._of(attempt.reference)
             left = None if response is None else by_status(response)
             if left is not None and left >= 0:

@@ -9,6 +9,7 @@ card whose answers differ is not asked again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from virtcard import limits
@@ -24,6 +25,8 @@ from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, WRONG_LE, Sw
 from virtcard.wire.malformed import Malformed
 
 Send = Callable[[bytes], bytes]
+Keep = Callable[[], AbstractContextManager[object]]
+"""As long as it lasts, nobody else comes to the card."""
 
 _UID: Final = 0xCA
 _OK: Final = Sw.OK.to_bytes(2, "big")
@@ -41,10 +44,14 @@ _LOG_OUT: Final = 0xFF
 
 
 class PinGuard:
-    """For one bridge. `place` is the reader's name or the software card's source: who share it share the ledger."""
+    """For one bridge. `place` is the reader's name or the software card's source: who share it share the ledger.
 
-    def __init__(self, ledgers: PinLedgers, place: str, reserve: int) -> None:
+    Between a question and the try that it allows nobody may lower the counter: no other bridge, which is the ledger's
+    matter, and no program of the host, which is the matter of `keep`."""
+
+    def __init__(self, ledgers: PinLedgers, place: str, reserve: int, keep: Keep = nullcontext) -> None:
         self.reserve = reserve
+        self._keep = keep
         self._ledgers = ledgers
         self._place = place
         self._ledger = PinLedger()
@@ -132,14 +139,11 @@ class PinGuard:
     def _try(self, attempt: Attempt, command: Command, send: Send) -> bytes | Refusal:
         if attempt.query and self._ledger.is_free(attempt):
             return send(command.raw)
-        seen = self._ledger.tries
-        left = self._left(attempt, send)
-        if left > self.reserve:
-            with self._ledger.turn():
-                if self._ledger.tries != seen:  # somebody else tried meanwhile
-                    left = self._left(attempt, send)
-                if left > self.reserve:
-                    return self._sent(attempt, command, send)
+        # First the card and then the turn: who waits for the card has no turn that others wait for.
+        with self._keep(), self._ledger.turn():
+            left = self._left(attempt, send)
+            if left > self.reserve:
+                return self._sent(attempt, command, send)
         return Refusal(Reason.PIN, max(left, 0))
 
     def _sent(self, attempt: Attempt, command: Command, send: Send) -> bytes:

@@ -6,6 +6,8 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from virtcard.card.base import CardListener, SharedCard, Transmission
 from virtcard.card.lease.office import LeaseOffice
@@ -41,6 +43,10 @@ class Leased:
         """The clerk wants the lease back: look whether it is time."""
         self._ending = False
         """The login shall end now."""
+        self._kept = False
+        """The lease ends when `kept` does."""
+        self._untold: CardWasReset | None = None
+        """What the next command is to hear of the lease that `kept` took."""
         self._powered = False
         self._fresh = False
         """The guest has had no command answered since the card was powered on."""
@@ -125,6 +131,27 @@ class Leased:
         """The card's own events."""
         self._card.listen(listener)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Take the lease, and keep it for a few commands that belong together: nobody else comes in between.
+
+        CardError when it cannot be had. What the first command would hear of it, it hears."""
+        with self._lock:
+            self._kept = True
+            try:
+                if self._due or not self._held:
+                    self._take()
+            except CardWasReset as error:
+                self._untold, self._due = error, True
+            except BaseException:
+                self._kept = False
+                raise
+        try:
+            yield
+        finally:
+            self._kept = False
+            self._office.poke()
+
     def logout(self) -> None:
         """End the login now: the lease is given up, with a reset, as soon as the card is done with its command."""
         if self._held:
@@ -135,7 +162,7 @@ class Leased:
 
     def due(self) -> float:
         """When the lease ends by itself."""
-        if not self._held or self._alone:
+        if not self._held or self._alone or self._kept:
             return math.inf
         if self._ending:
             return 0.0
@@ -158,13 +185,17 @@ class Leased:
         try:
             if self._is_due():
                 self._give_up()
-            self._due = self._ending
+            self._not_due()
         finally:
             self._lock.release()
         return True
 
     def _is_due(self) -> bool:
         return self.due() <= time.monotonic()
+
+    def _not_due(self) -> None:
+        """It was looked at. A logout is looked at again, and so is what the next command must hear."""
+        self._due = self._ending or self._untold is not None
 
     def _join(self, exclusive: bool) -> None:
         try:
@@ -178,6 +209,7 @@ class Leased:
         """The card is ours, and new."""
         self._powered = self._fresh = True
         self._lost_login = self._spoilt = False
+        self._untold = None
         self._changes = self._office.changes
         self._office.last = self
         if exclusive:
@@ -193,12 +225,16 @@ class Leased:
 
     def _take(self) -> None:
         """The lease is ours afterwards, and the card as the guest left it."""
+        if self._untold is not None:
+            error, self._untold = self._untold, None
+            self._not_due()
+            raise error
         if self._spoilt:
             raise CardChanged("The card could not be reset, and is put in anew.")
         if self._held:
             if self._alone:
                 self._begin_anew()
-            self._due = self._ending
+            self._not_due()
             if not self._is_due():
                 return
             self._give_up()

@@ -1,0 +1,116 @@
+"""The PIN guard on a card that is shared by leases: what it asked holds until the try, whoever else wants the card."""
+
+from __future__ import annotations
+
+import threading
+
+from helpers.dressed import dressed
+from helpers.fake_card import ATR, OK
+from helpers.shared_card import QUICK, READ, Physical, SharedFake, SharedLab
+from helpers.waiting import wait_until
+from virtcard.card.base import Card
+from virtcard.card.lease.leased import Leased
+from virtcard.service.wardrobe import Wardrobe
+
+SELECT = bytes.fromhex("00A4040005A000000308")
+TRIES, WRONG = bytes.fromhex("00200080"), bytes.fromhex("0020008008393939393939FFFF")
+STOPPED = b"\x69\x83"
+RESERVE = 1
+RULES = f'[[rule]]\naction = "allow"\npin-reserve = {RESERVE}\n'
+
+
+class PinPhysical(Physical):
+    """A card with a counter; `tried_with` has what it was before each try of a machine."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+        self.tried_with: list[int] = []
+
+    def host_fails(self) -> None:
+        """A program of the host enters a wrong PIN, in a transaction as soon as it gets one."""
+        with self.turn:
+            self.left = max(0, self.left - 1)
+
+
+class PinHandle(SharedFake):
+    """A machine's handle on it."""
+
+    physical: PinPhysical
+
+    def transmit(self, command: bytes) -> bytes:
+        super().transmit(command)
+        if command == WRONG:
+            self.physical.tried_with.append(self.physical.left)
+            self.physical.left -= 1
+        return bytes((0x63, 0xC0 | self.physical.left)) if command in (TRIES, WRONG) else OK
+
+
+class PinLab(SharedLab):
+    """Machines, each behind a guard, at one card that has so many tries left."""
+
+    physical: PinPhysical
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.physical = PinPhysical(left)
+        self.wardrobe = Wardrobe(lambda _fitting, _operation: False)
+        self.ledger = self.wardrobe._pins.of("reader:Reader", ATR)
+
+    def guarded(self, name: str) -> Card:
+        """A machine with the card in, as the service dresses it, and its application selected."""
+        leased = Leased(PinHandle(self.physical, name), self.office)
+        card = dressed(leased, RULES, wardrobe=self.wardrobe, reader="Reader").card
+        card.power_on()
+        assert card.transmit(SELECT) == OK
+        return card
+
+
+def test_a_counter_that_the_host_lowers_meanwhile_is_not_lowered_further() -> None:
+    """While a machine waits between question and try, here for another machine's, its lease must not end."""
+    lab = PinLab(left=2)
+    guard = lab.guarded("vm")
+    host = threading.Thread(target=lab.physical.host_fails)
+    answers: list[bytes] = []
+    machine = threading.Thread(target=lambda: answers.append(guard.transmit(WRONG)))
+    with lab.ledger.turn():
+        machine.start()
+        wait_until(lambda: lab.physical.owner, 5, "the machine has the card")
+        host.start()
+        host.join(4 * QUICK.idle)
+    for thread in (machine, host):
+        thread.join(5)
+        assert not thread.is_alive()
+    assert answers == [b"\x63\xc1"]
+    assert lab.physical.tried_with == [2]
+
+
+def test_machines_and_the_host_at_once_never_try_the_last_one() -> None:
+    lab = PinLab(left=8)
+    machines = [lab.guarded(name) for name in ("one", "two", "three")]
+    refused: list[bytes] = []
+
+    def guess(guard: Card) -> None:
+        answer = b""
+        while answer != STOPPED:
+            answer = guard.transmit(WRONG)
+        refused.append(answer)
+
+    threads = [threading.Thread(target=guess, args=(guard,)) for guard in machines]
+    threads += [threading.Thread(target=lab.physical.host_fails) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(refused) == 3
+    assert min(lab.physical.tried_with) > RESERVE
+
+
+def test_what_was_lost_with_the_lease_is_brought_back_before_the_card_is_asked() -> None:
+    lab = PinLab(left=3)
+    guard = lab.guarded("vm")
+    wait_until(lambda: lab.physical.owner is None, 5, "the lease has ended")
+    assert guard.transmit(WRONG) == b"\x63\xc2"
+    assert lab.physical.did("vm")[-5:] == ["begin", "reset", SELECT.hex(), TRIES.hex(), WRONG.hex()]
+    assert guard.transmit(READ) == b"\x6d\x00", "the guard still knows what is selected"
