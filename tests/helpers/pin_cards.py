@@ -106,6 +106,33 @@ class OpenPgpCard(PinCard):
         return self.left, 3, 3
 
 
+_WITHOUT_CODE = (0x02, 0x03)
+"""P1 of RESET RETRY COUNTER with new reference data only, and with nothing (ISO 7816-4, 11.5.10)."""
+
+
+class CarelessCard(OpenPgpCard):
+    """Looks at nothing but INS: whatever might be a PIN or a PUK is one, and each costs a try of its counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.puk = PinCard()
+
+    def transmit(self, command: bytes) -> bytes:
+        if command[1] in (0xC2, 0xC3):
+            return self.compare(b"")
+        if len(command) > 5 and command[1] in (0x2C, 0x2D) and command[2] not in _WITHOUT_CODE:
+            return self.puk.compare(b"")
+        if len(command) > 5 and command[1] in (*range(0x20, 0x22), *range(0x24, 0x2A)):
+            return self.compare(command[5:])
+        return super().transmit(command)
+
+    def counters(self) -> tuple[int, int, int]:
+        return self.left, self.puk.left, self.left
+
+    def least(self) -> int:
+        return min(self.lowest, self.puk.lowest)
+
+
 class SimCard(PinCard):
     """GSM 11.11, 9.2.1: STATUS tells the tries of CHV1 in its byte 19, its bit 8 says that it is initialized."""
 

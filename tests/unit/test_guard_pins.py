@@ -13,6 +13,7 @@ from helpers.cac import CacCard, pki
 from helpers.guard_table import CAC, CARD_MANAGER, FOREIGN, HSMAUTH, OPENPGP, PIV
 from helpers.guarded import Guarded
 from helpers.pin_cards import (
+    CarelessCard,
     CostlyCard,
     KeyCard,
     OpenPgpCard,
@@ -23,6 +24,7 @@ from helpers.pin_cards import (
     yubico_metadata,
 )
 from helpers.piv import PivCard, new_card
+from helpers.wrong_pins import ATTEMPTS, ENCODINGS
 from virtcard import limits
 from virtcard.card.base import CardEvent
 from virtcard.card.guard.guard import Guard
@@ -171,51 +173,34 @@ class HesitantCard(PinCard):
 
 # Ways to send a PIN
 
-ENCODINGS = {
-    "plain": "0020008008393939393939FFFF",
-    "with Le": "0020008008393939393939FFFF00",
-    "extended": "00200080000008393939393939FFFF",
-    "extended with Le": "00200080000008393939393939FFFF0000",
-    "short": "002000800439393939",
-    "not padded": "0020008006393939393939",
-    "padded with 00": "00200080083939393939390000",
-    "long": "0020008010" + "39" * 16,
-    "a block of FF": "0020008008" + "FF" * 8,
-    "first part of a chain": "1020008004 39393939",
-    "secured": "0C20008008393939393939FFFF",
-    "secured, without data": "0C200080",
-    "proprietary secured": "8420008008393939393939FFFF",
-    "channel 1": "0120008008393939393939FFFF",
-    "channel 4": "4020008008393939393939FFFF",
-    "proprietary": "8020008008393939393939FFFF",
-    "SIM": "A020008008393939393939FFFF",
-    "strange class": "B020008008393939393939FFFF",
-    "reserved class": "2020008008393939393939FFFF",
-    "GlobalPlatform's channel 4": "C020008008393939393939FFFF",
-    "odd instruction": "00210080 0A 81083939393939FFFFFF",
-    "P1": "0020018008393939393939FFFF",
-    "P1 of a logout, with data": "0020FF8008393939393939FFFF",
-    "global": "0020000008393939393939FFFF",
-    "other reference": "0020000108393939393939FFFF",
-    "Lc too short": "0020008004393939393939FFFF",
-    "Lc too long": "0020008010393939393939FFFF",
-    "Lc of nothing": "0020008008",
-    "P3 alone": "0020008001",
-    "extended Lc of nothing": "00200080000000",
-    "change": "0024008010393939393939FFFF393939393939FFFF",
-    "change, P1": "0024018008393939393939FFFF",
-    "odd change": "0025008010393939393939FFFF393939393939FFFF",
-    "disable": "0026008008393939393939FFFF",
-    "odd disable": "0027008008393939393939FFFF",
-    "enable": "0028008008393939393939FFFF",
-    "odd enable": "0029008008393939393939FFFF",
-    "unblock": "002C008010393939393939FFFF393939393939FFFF",
-    "unblock, P1": "002C018008393939393939FFFF",
-    "odd unblock": "002D008010393939393939FFFF393939393939FFFF",
-    "enveloped": "00C200000D0020008008393939393939FFFF",
-}
 NAMES = [PIV, CAC, OPENPGP, FOREIGN, "A0000003"]
-ATTEMPTS = [bytes.fromhex(command) for command in ENCODINGS.values()]
+
+
+def test_a_pin_by_the_number_of_the_puk_is_asked_for_as_a_pin() -> None:
+    """On a card that looks at no number, and whose counter the host lowered."""
+    card = CarelessCard()
+    card.host_fails(2)
+    guarded = selected(Guarded(card, reserve=1), PIV)
+    assert guarded.send("0020008108393939393939FFFF") == STOPPED
+    assert card.left == 1
+
+
+@pytest.mark.parametrize("command", ["00200080", "00200000", "00240080"])
+def test_an_openpgp_card_that_looks_at_no_number_keeps_its_reserve(command: str) -> None:
+    card = CarelessCard()
+    card.host_fails(2)
+    guarded = selected(Guarded(card, profile="full", reserve=1), OPENPGP)
+    assert guarded.send(f"{command}06393939393939") == STOPPED
+    assert card.left == 1
+
+
+def test_one_puk_of_all_applications_is_counted_once() -> None:
+    card = CarelessCard()
+    guarded = Guarded(card, profile="full", reserve=1)
+    for name in (PIV, FOREIGN, CAC) * 3:
+        selected(guarded, name)
+        guarded.send("002C008010" + "39" * 16)
+    assert card.least() == 1
 
 
 @pytest.mark.parametrize("name", NAMES, ids=["piv", "cac", "pgp", "other", "unknown"])
@@ -227,29 +212,6 @@ def test_no_encoding_gets_past_the_reserve(encoding: str, profile: str, name: st
     for _ in range(12):
         guarded.send(ENCODINGS[encoding])
     assert card.least() >= 1
-
-
-class CarelessCard(OpenPgpCard):
-    """Looks at nothing but INS: whatever might be a PIN or a PUK is one, and each costs a try of its counter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.puk = PinCard()
-
-    def transmit(self, command: bytes) -> bytes:
-        if command[1] in (0xC2, 0xC3):
-            return self.compare(b"")
-        if len(command) > 5 and command[1] in (0x2C, 0x2D):
-            return self.puk.compare(b"")
-        if len(command) > 5 and command[1] in (*range(0x20, 0x22), *range(0x24, 0x2A)):
-            return self.compare(command[5:])
-        return super().transmit(command)
-
-    def counters(self) -> tuple[int, int, int]:
-        return self.left, self.puk.left, self.left
-
-    def least(self) -> int:
-        return min(self.lowest, self.puk.lowest)
 
 
 @settings(deadline=None)

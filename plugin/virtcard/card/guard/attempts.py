@@ -16,6 +16,8 @@ from virtcard.wire.tlv import parse
 ALL: Final = -1
 """The card says that nothing is missing: the PIN is verified, so its counter is at its maximum."""
 
+KEY: Final = "key"
+"""The kind of references that a symmetric key is for, or a credential's password."""
 PACE: Final = "pace"
 """The kind of references that a password is for which never leaves the reader's side (BSI TR-03110-3)."""
 
@@ -53,6 +55,7 @@ _LOG_OUT: Final = 0xFF
 _MANAGEMENT_KEY: Final = 0x9B
 _PIN, _PUK = 0x80, 0x81
 _RESET: Final = frozenset({0x2C, 0x2D})
+_VERIFY: Final = frozenset({0x20, 0x21})
 
 
 def attempt_of(application: Application, command: Command) -> Attempt | None:
@@ -93,7 +96,7 @@ def _piv(command: Command) -> Attempt:
     number = _PUK if command.ins in _RESET and command.p2 == _PIN else command.p2
     cla = _clear(command)
     unblock = Reference(Application.PIV, "unblock", number)
-    if number == _PUK:
+    if number == _PUK and command.ins not in _VERIFY:
         return Attempt(unblock, bytes((cla, 0xF7, 0, _PUK)), by_metadata, free=True)
     if command.ins in _RESET:
         return Attempt(unblock)
@@ -114,9 +117,10 @@ def _openpgp(command: Command) -> Attempt | None:
         number: int | None = _RESETTING_CODE
     else:
         number = _PASSWORDS.get(command.p2)
-    if number is None:
-        return Attempt(Reference(Application.OPENPGP, "pin", 0x100 | command.p2))
     question = bytes((_clear(command), Ins.GET_DATA, 0x00, 0xC4, 0x00))
+    if number is None:
+        reference = Reference(Application.OPENPGP, "pin", 0x100 | command.p2)
+        return Attempt(reference, question, _lowest_by_pw_status, free=True)
     kind = "unblock" if number == _RESETTING_CODE else "pin"
     return Attempt(Reference(Application.OPENPGP, kind, number), question, _by_pw_status(number), free=True)
 
@@ -145,7 +149,7 @@ def _gsm(application: Application, command: Command) -> Attempt:
 
 
 def _key(application: Application, number: int) -> Attempt:
-    return Attempt(Reference(application, "key", number), assumed=limits.KEY_TRIES_ASSUMED)
+    return Attempt(Reference(application, KEY, number), assumed=limits.KEY_TRIES_ASSUMED)
 
 
 def _asks_only(command: Command) -> bool:
@@ -215,6 +219,12 @@ def _by_pw_status(number: int) -> Callable[[bytes], Told]:
         return status[4 + number] if len(status) == 7 else None
 
     return told
+
+
+def _lowest_by_pw_status(response: bytes) -> Told:
+    """For a password that the standard does not have: a careless card may take it for any."""
+    told = [_by_pw_status(number)(response) for number in (_PW1, _PW3)]
+    return min((one for one in told if one is not None), default=None)
 
 
 def _by_gsm_status(index: int) -> Callable[[bytes], Told]:

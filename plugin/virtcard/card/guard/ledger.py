@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from virtcard import limits
-from virtcard.card.guard.attempts import Attempt, Reference, by_status
+from virtcard.card.guard.attempts import KEY, Attempt, Reference, by_status
 from virtcard.errors import CardError
 from virtcard.wire.apdu import Sw
 
@@ -86,12 +86,11 @@ class PinLedger:
             return self._own(attempt)
 
     def estimate(self, attempt: Attempt) -> int:
-        """Tries left, without the card's help. Careless cards know one PIN by several references, so the lowest that
-        was told of others of the application counts, too."""
+        """Tries left, without the card's help. Careless cards know one PIN by several references, and in several
+        applications, so the lowest that was told of others counts, too. Keys are their application's own."""
         with self._mutex:
-            kind, application = attempt.reference.kind, attempt.reference.application
-            alike = (one for key, one in self._counters.items() if (key.kind, key.application) == (kind, application))
-            return min([self._own(attempt), *(one.told for one in alike if one.told is not None)])
+            told = (one.told for key, one in self._counters.items() if _may_be_one(attempt.reference, key))
+            return min([self._own(attempt), *(left for left in told if left is not None)])
 
     def note(self, attempt: Attempt, response: bytes | None) -> None:
         """The answer to an attempt; None when there was none."""
@@ -126,6 +125,12 @@ class PinLedger:
             return counter.most - counter.failures
         alike = (one for key, one in self._counters.items() if key.kind == attempt.reference.kind)
         return attempt.assumed - sum(one.failures for one in alike if one.most is None)
+
+
+def _may_be_one(reference: Reference, other: Reference) -> bool:
+    """Both may be counted by one counter."""
+    same = reference.application == other.application or reference.kind != KEY
+    return same and reference.kind == other.kind
 
 
 def _is_not_tried(response: bytes | None) -> bool:
