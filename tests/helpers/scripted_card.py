@@ -65,6 +65,11 @@ class ScriptedCard:
         self.resets += 1
         self._verified, self._pending, self._chain = False, b"", b""
 
+    @property
+    def is_logged_in(self) -> bool:
+        """The PIN is verified."""
+        return self._verified
+
     def transmit(self, command: bytes) -> bytes:
         """Answer one command."""
         self.commands += 1
