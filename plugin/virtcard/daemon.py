@@ -158,6 +158,7 @@ class Daemon:
         self._background: set[asyncio.Task[None]] = set()
         self._was_locked = False
         self.seat.listen(self._on_seat)
+        agents.on_change = lambda: self.service.set_status(agents=agents.users)
 
     def _on_event(self, event: HypervisorEvent) -> None:
         self.service.on_event(event)

@@ -99,6 +99,7 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     "LibvirtError": "",
                     "Versions": {"virtcard": "0.1.0"},
                     "Metrics": "",
+                    "Agents": [],
                 }
             ]
 

@@ -57,6 +57,7 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "LibvirtError": "",
                 "Versions": {"virtcard": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.11", "pcsc-lite": "1.9.9"},
                 "Metrics": "",
+                "Agents": [],
             }
         },
         domain_path(FEDORA): {DOMAIN: domain_properties(FEDORA, "fedora", Reader="foreign", Foreign="spicevmc")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from unittest.mock import patch
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from helpers.agents import AgentPeer, word
 from helpers.bus import private_bus, run_async
 from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.qemu_peer import QemuPeer
@@ -139,3 +141,17 @@ def test_a_card_that_hangs_says_what_to_do() -> None:
             assert error.hint == "Take it out of its reader and put it in again."
 
     run_async(scene())
+
+
+def test_status_tells_who_can_be_asked(home: Path) -> None:
+    async def register(address: str) -> None:
+        agent = await AgentPeer.open(address, word("deny"))
+        await agent.register()
+        listed.append(await asyncio.to_thread(running.json, "status"))
+
+    listed: list[dict[str, list[int]]] = []
+    with daemon(home) as running:
+        assert running.json("status")["agents"] == []
+        run_async(register(running.environment["DBUS_SESSION_BUS_ADDRESS"]))
+        assert listed[0]["agents"] == [os.getuid()]
+        wait_until(lambda: running.json("status")["agents"] == [], 10, "the agent left with its connection")

@@ -17,6 +17,7 @@ import pytest
 
 from helpers.door import WIN11, FakeDoor, domain_properties
 from virtcard.cli.local.doctor import (
+    agents,
     confinement,
     daemon,
     hypervisor,
@@ -27,11 +28,12 @@ from virtcard.cli.local.doctor import (
     verb,
     versions,
 )
-from virtcard.cli.local.doctor.check import Check, Result, Situation, error, ok, warning
+from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation, error, ok, warning
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.run import run
 from virtcard.errors import Disconnected
 from virtcard.names import BRIDGE, DOMAIN, MANAGER, ROOT_PATH, SYSTEM_USER, bridge_path, domain_path
+from virtcard.policy.load import Document, parse
 from virtcard.version import VERSION
 
 RULES = (Path(__file__).parents[2] / "dbus" / "50-virtcard.rules").read_text()
@@ -126,9 +128,35 @@ def test_much_trouble_is_cut(machine: Path) -> None:
     assert message == "vm0: Oh. vm1: Oh. vm2: Oh. And 2 more."
 
 
-@pytest.mark.parametrize("check", [daemon.check_policy, daemon.check_domains, metrics.check_metrics])
+@pytest.mark.parametrize(
+    "check", [daemon.check_policy, daemon.check_domains, metrics.check_metrics, agents.check_agents]
+)
 def test_that_nobody_answers_is_told_once(machine: Path, check: Check) -> None:
     assert check(Situation(_nobody("system"), "system", machine, {})).result is Result.OK
+
+
+# Agents.
+
+
+def _asked(monkeypatch: pytest.MonkeyPatch, machine: Path, action: str, *users: int, bus: Bus = "system") -> Outcome:
+    rules = parse([Document("50.toml", f'[[rule]]\naction = "{action}"\n')])
+    assert not rules.problems
+    monkeypatch.setattr(agents, "policy_of", lambda choice, paths: rules)
+    door = FakeDoor()
+    door.world[ROOT_PATH][MANAGER]["Agents"] = list(users)
+    return agents.check_agents(at(machine, bus, door))
+
+
+def test_a_policy_that_asks_wants_an_agent(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    assert _asked(monkeypatch, machine, "ask") == warning(
+        "No agent is registered: what a rule asks is a no, but for root's own calls.", agents.START
+    )
+    assert "but for your own calls" in _asked(monkeypatch, machine, "ask", bus="session").message
+    assert _asked(monkeypatch, machine, "ask", 1000) == ok("1 user can be asked by an agent.")
+
+
+def test_a_policy_that_asks_nobody_wants_no_agent(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    assert _asked(monkeypatch, machine, "allow") == ok("No rule of the policy asks anybody, so no agent is needed.")
 
 
 # Metrics.
@@ -421,7 +449,7 @@ def test_an_error_is_exit_code_1_and_the_other_checks_still_run(
 
 def test_the_checks_of_the_verb_all_run_here() -> None:
     outcomes = verb.examine(Situation(FakeDoor().choice(), "system"), verb.CHECKS)
-    assert len(outcomes) == 17
+    assert len(outcomes) == 18
     assert all(outcome.message for outcome in outcomes.values())
 
 

@@ -68,6 +68,7 @@ def test_json_counts_what_there_is(capsys: Capture) -> None:
         "versions": {"virtcard": "0.1.0", "libvirt": "9.0.0", "qemu": "7.2.11", "pcsc-lite": "1.9.9"},
         "libvirt_error": "",
         "metrics": "",
+        "agents": [],
         "problems": [],
     }
 
@@ -78,6 +79,7 @@ def test_it_reads_as_sentences_and_a_table_of_bridges(capsys: Capture) -> None:
         "libvirt:    connected (qemu:///system), libvirt 9.0.0, QEMU 7.2.11",
         "pcscd:      connected, pcsc-lite 1.9.9",
         "Policy:     ok",
+        "Agents:     none: what the policy asks is a no",
         "Domains:    2, 1 enabled",
         "Readers:    1",
         "Bridges:    1, 12 APDUs, 1 wrong PIN",
@@ -94,6 +96,11 @@ def test_a_second_reader_of_a_machine_is_told_by_its_slot(capsys: Capture) -> No
 def test_versions_that_nobody_knows_are_left_out(capsys: Capture) -> None:
     lines = shown(capsys, door_with(Versions={"virtcard": "0.1.0"}))
     assert lines[1:3] == ["libvirt:    connected (qemu:///system)", "pcscd:      connected"]
+
+
+def test_who_can_be_asked_is_told(capsys: Capture) -> None:
+    assert "Agents:     none: what the policy asks is a no" in shown(capsys)
+    assert "Agents:     root, 4000000000" in shown(capsys, door_with(Agents=[0, 4_000_000_000]))
 
 
 def test_the_file_of_metrics_is_named(capsys: Capture) -> None:

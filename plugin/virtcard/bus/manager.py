@@ -114,6 +114,10 @@ class ManagerInterface(Shown[StatusView]):
     def Metrics(self) -> "s":
         return text(self.view.metrics)
 
+    @dbus_property(access=PropertyAccess.READ)
+    def Agents(self) -> "au":
+        return list(self.view.agents)
+
 
 def versions(view: StatusView) -> dict[str, str]:
     """Those that are known, by name."""

@@ -107,7 +107,7 @@ class Status(TypedDict):
 
     The counts are of what there is now; `apdus`, `refused` and `pin_failures` are those of the bridges that run.
     `started` is microseconds since the epoch; `versions` has those that are known, by name; `metrics` is the file that
-    is written for Prometheus."""
+    is written for Prometheus; `agents` are the uids of the users who can be asked."""
 
     version: str
     uri: str
@@ -128,6 +128,7 @@ class Status(TypedDict):
     versions: dict[str, str]
     libvirt_error: str
     metrics: str
+    agents: list[int]
     bridge_list: list[NamedBridge]
     problems: list[Problem]
 
@@ -250,6 +251,7 @@ def status(manager: Properties, objects: Objects) -> Status:
         versions=dict(manager["Versions"]),
         libvirt_error=manager["LibvirtError"],
         metrics=manager["Metrics"],
+        agents=list(manager["Agents"]),
         bridge_list=[NamedBridge(**each, name=names.get(each["domain"], "")) for each in running],
         problems=problems(manager, every, running),
     )

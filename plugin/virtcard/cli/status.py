@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+
 import click
 
 from virtcard.cli import shapes
@@ -37,6 +39,7 @@ def _show(found: shapes.Status) -> None:
             ("libvirt", f"{found['libvirt']} ({found['uri']}){_versions(found, 'libvirt', 'qemu')}"),
             ("pcscd", f"{found['pcsc']}{_versions(found, 'pcsc-lite')}"),
             ("Policy", f"{found['policy']}: {found['policy_error']}" if found["policy_error"] else found["policy"]),
+            ("Agents", ", ".join(map(_user, found["agents"])) or "none: what the policy asks is a no"),
             ("Domains", f"{found['domains']}, {found['enabled']} enabled"),
             ("Readers", str(found["readers"])),
             ("Bridges", f"{found['bridges']}, {traffic(found)}"),
@@ -52,6 +55,13 @@ def _show(found: shapes.Status) -> None:
     for problem in found["problems"]:
         say(f"{problem['severity'] + ':':<8} {problem['about']}: {problem['message']}")
         say(f"{'':<8} hint: {problem['hint']}")
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _versions(found: shapes.Status, *names: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from virtcard.errors import Busy
@@ -33,6 +34,12 @@ class Agents:
     def __init__(self) -> None:
         self._agents: list[Agent] = []
         self._arrival = asyncio.Event()
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def users(self) -> tuple[int, ...]:
+        """The uids that have any."""
+        return tuple(sorted({agent.uid for agent in self._agents}))
 
     def add(self, agent: Agent) -> None:
         """A new one; it is asked before those of its user that came earlier. Busy when the user has too many."""
@@ -41,11 +48,13 @@ class Agents:
         self._agents.append(agent)
         self._arrival.set()
         self._arrival = asyncio.Event()
+        self.on_change()
 
     def remove(self, agent: Agent) -> None:
         """It is gone."""
         if agent in self._agents:
             self._agents.remove(agent)
+            self.on_change()
 
     def of(self, uid: int) -> Agent | None:
         """The newest one of this user."""

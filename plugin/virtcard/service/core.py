@@ -93,8 +93,8 @@ class VirtcardService:
         """Call `listener` whenever `status()` changes."""
         self._status_listeners.append(listener)
 
-    def set_status(self, **changed: str) -> None:
-        """Take note of how libvirt, pcscd or the policy stands now; the names are those of the view."""
+    def set_status(self, **changed: str | tuple[int, ...]) -> None:
+        """Take note of how libvirt, pcscd, the policy or its agents stand now; the names are those of the view."""
         status = replace(self._status, **changed)  # type: ignore[arg-type]
         if status != self._status:
             self._status = status

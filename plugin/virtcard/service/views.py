@@ -117,6 +117,8 @@ class StatusView:
     pcsc_version: str = ""
     metrics: str = ""
     """The file of metrics, or "" when none is written."""
+    agents: tuple[int, ...] = ()
+    """The uids of the users who have an agent, so that they can be asked."""
 
 
 @dataclass(frozen=True, slots=True)

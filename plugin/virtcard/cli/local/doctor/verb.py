@@ -8,6 +8,7 @@ from typing import TypedDict
 import click
 
 from virtcard.cli.local.doctor import (
+    agents,
     confinement,
     daemon,
     hypervisor,
@@ -25,6 +26,7 @@ from virtcard.cli.screen import say, say_json
 CHECKS: dict[str, Check] = {
     "daemon": daemon.check_daemon,
     "policy": daemon.check_policy,
+    "agents": agents.check_agents,
     "domains": daemon.check_domains,
     "metrics": metrics.check_metrics,
     "installation": installation.check_installation,
