@@ -264,6 +264,10 @@ AGENT_RETRY_MAX: Final = 30.0
 DESKTOP_PATIENCE: Final = 2.0
 """Seconds for a call that a desktop answers without asking anybody."""
 
+ACTIVE_LOOKS: Final = 3
+"""Looks at the counters, one a second, in which a guest that talked to its card counts as doing so: a pause between two
+commands of one piece of work is shorter, and a desktop shall not flicker."""
+
 TRACE_PACKETS_MAX: Final = 8192
 """Packets of a trace that wait for a slow reader: some seconds of a busy card. What comes beyond is lost, and counted
 as that."""

@@ -79,8 +79,8 @@ def test_objects_and_properties_are_those_of_the_registry(private: PrivateBus) -
                     BRIDGE: {
                         "Domain": PATH, "Slot": 0, "Source": "reader:Yubico*", "State": "inserted",
                         "Endpoint": f"unix:///run/virtcard/vm/{WIN11}.sock", "Since": 1_700_000_000_000_000,
-                        "Apdus": 7, "LastError": "", "Hint": "", "Commands": {}, "Refused": 0, "PinFailures": 0,
-                        "PinStops": 0, "Errors": 0,
+                        "Apdus": 7, "LastError": "", "Hint": "", "Active": False, "Commands": {}, "Refused": 0,
+                        "PinFailures": 0, "PinStops": 0, "Errors": 0,
                         "BytesSent": 0, "BytesReceived": 0, "TracedBy": [],
                     }
                 },

@@ -95,6 +95,7 @@ def two_domains() -> dict[str, dict[str, dict[str, Any]]]:
                 "Commands": {"SELECT": 3, "VERIFY": 9},
                 "Refused": 0,
                 "PinFailures": 1,
+                "Active": False,
                 "PinStops": 0,
                 "Errors": 0,
                 "BytesSent": 140,

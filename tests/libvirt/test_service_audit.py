@@ -66,6 +66,24 @@ def test_the_counters_go_on_when_another_card_is_put_in() -> None:
     run_async(scene())
 
 
+def test_a_bridge_is_active_while_its_guest_talks_to_the_card_and_not_for_long_afterwards() -> None:
+    def active(lab: ServiceLab) -> bool:
+        bridge = lab.bridge("run")
+        return bridge is not None and bridge.active
+
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            await with_card(lab, peer, "one")
+            await lab.settled()
+            assert not active(lab), "a card that lies in the reader is not used"
+            peer.exchange(SELECT)
+            await lab.until(lambda: active(lab), "it is active")
+            peer.exchange(SELECT)
+            await lab.until(lambda: not active(lab), "it is quiet")
+
+    run_async(scene())
+
+
 def test_what_selection_replays_after_a_reset_is_not_the_guests() -> None:
     async def scene() -> None:
         async with running_lab() as (lab, peer):

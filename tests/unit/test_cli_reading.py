@@ -50,6 +50,7 @@ BRIDGE_SHAPE = {
     "bytes_received": 96,
     "traced_by": [],
     "hint": "",
+    "active": False,
 }
 
 

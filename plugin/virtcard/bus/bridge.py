@@ -50,6 +50,10 @@ class BridgeInterface(Shown[BridgeView]):
         return self.view.apdus
 
     @dbus_property(access=PropertyAccess.READ)
+    def Active(self) -> "b":
+        return self.view.active
+
+    @dbus_property(access=PropertyAccess.READ)
     def Commands(self) -> "a{st}":
         return self.view.counts.commands
 

@@ -64,6 +64,7 @@ class Bridge(TypedDict):
     bytes_received: int
     traced_by: list[str]
     hint: str
+    active: bool
 
 
 class NamedBridge(Bridge):
@@ -199,6 +200,7 @@ def bridge(values: Properties) -> Bridge:
         bytes_received=values["BytesReceived"],
         traced_by=list(values["TracedBy"]),
         hint=values["Hint"],
+        active=values["Active"],
     )
 
 

@@ -48,6 +48,17 @@ class _Running:
     """What was taken out to go in anew, since the policy treats it in another way now."""
     logout: Callable[[], None] | None = None
     """Ends the login to the card that is seated."""
+    counted: int = 0
+    """APDUs when the counters were last looked at."""
+    quiet: int = limits.ACTIVE_LOOKS
+    """Looks at the counters since the last new APDU."""
+
+    def look(self) -> bool:
+        """Has the guest talked to the card lately? To be called each time that the counters are looked at."""
+        apdus = self.bridge.apdus
+        self.quiet = self.quiet + 1 if apdus == self.counted else 0
+        self.counted = apdus
+        return self.quiet < limits.ACTIVE_LOOKS
 
 
 @dataclass(slots=True)
@@ -293,7 +304,8 @@ class Bridges:
     def refresh_counters(self) -> None:
         """Bring the counters of the views up to date; the bridges do not report each APDU."""
         for key, running in self._running.items():
-            self._update(key, apdus=running.bridge.apdus, counts=running.ledger.counts())
+            active = running.look()
+            self._update(key, apdus=running.counted, counts=running.ledger.counts(), active=active)
 
     async def until_inserted(self, key: Key, source: str, patience: float) -> None:
         """Wait for the card of `source` to be in the reader.

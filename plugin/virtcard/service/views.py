@@ -81,6 +81,8 @@ class BridgeView:
     """The users who trace it now."""
     hint: str = ""
     """What to do about `last_error`, or ""."""
+    active: bool = False
+    """Its guest talked to the card in the last few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
