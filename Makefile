@@ -3,11 +3,12 @@ MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
 SECONDS = 300
 
-.PHONY: help deps demo test lint soak bench fuzz clean
+.PHONY: help deps demo extension test lint soak bench fuzz clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
 	@echo "make demo    put a virtual card into a virtual machine and use it there"
+	@echo "make extension   build the GNOME Shell extension, for 43 and for 45 and later (needs gettext)"
 	@echo "make test    ruff, mypy, and every test but the long ones"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
@@ -21,6 +22,10 @@ deps:
 demo: deps
 	@PYTHONPATH=tests .venv/bin/python contrib/demo/demo.py
 
+extension:
+	@python3 contrib/gnome-shell/build.py
+	@echo "extension: install one with: gnome-extensions install ZIP"
+
 lint: deps
 	@echo "lint: ruff and mypy --strict"
 	@.venv/bin/ruff check --quiet .
@@ -29,7 +34,7 @@ lint: deps
 	@echo "lint: clean"
 
 test: lint
-	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest and system; a skipped test is a failure"
+	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest, system and gnome; a skipped test is a failure"
 	@$(PYTEST) -n 3 --dist loadfile -m "not soak" || { \
 	    echo "test: once more and one at a time, what failed beside the others; a test named here is to be mended"; \
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }

@@ -1,0 +1,5 @@
+export class Extension {
+    constructor(path) {
+        this.path = path;
+    }
+}
