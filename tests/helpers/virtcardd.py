@@ -51,15 +51,19 @@ class Virtcardd:
 
     def start(self) -> None:
         """Start it and return when it is on the bus."""
+        self.spawn()
+        try:
+            wait_until(self._serves, START_PATIENCE, "virtcardd serves the bus")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._answer}; its log:\n{self.log[-4000:]}") from None
+
+    def spawn(self) -> None:
+        """Start it and do not wait."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [BIN / "virtcardd", "--verbose", *self._arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment,
             )  # fmt: skip
-        try:
-            wait_until(self._serves, START_PATIENCE, "virtcardd serves the bus")
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {self._answer}; its log:\n{self.log[-4000:]}") from None
 
     def kill(self) -> None:
         """End it as a crash does."""
