@@ -138,3 +138,14 @@ sys.exit({call})
     return subprocess.Popen(
         [sys.executable, "-c", program], stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **more}
     )
+
+
+def test_output_that_finds_no_room_is_a_sentence_and_exit_code_1() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "virtcard.cli", "policy", "generate", "--help"]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "virtcard: The output cannot be written: No space left on device.\nhint: Make room, and try again.\n"
+    )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
 
+from helpers.soft_crashes import file_limit, stopping_at
 from virtcard.errors import Failed, InvalidArgument, NoSuchGrant
 from virtcard.policy.decide import Request, decide
 from virtcard.policy.folders import Folders, load
@@ -184,3 +187,43 @@ def test_there_is_a_bound(grants: Grants, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Failed, match="There are 2 grants already"):
         grants.write(QUESTION, ME)
     grants.write(replace(QUESTION, source="card:a", atr=b""), ME)
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_error_at_any_step_of_a_write_is_failed_and_grants_nothing_more(grants: Grants, folders: Folders) -> None:
+    """What was granted before still is."""
+    before = grants.write(QUESTION, ME)
+    done: list[str] = []
+    errors: list[str] = []
+    while "replace" not in done:
+        with stopping_at(len(errors), full) as done, pytest.raises(Failed) as caught:
+            grants.write(replace(QUESTION, source="reader:Other"), ME)
+        errors.append(caught.value.message)
+        if "replace" not in done:
+            assert grants.all() == (before,)
+            assert len(load(folders).rules) == 2, "that of the grant, and the vendor's"
+    assert len(errors) >= 4
+    assert all("No space left on device" in error for error in errors)
+
+
+def test_a_grant_that_may_not_be_on_disk_is_taken_back(grants: Grants, folders: Folders) -> None:
+    """The last step fails: the directory is not written."""
+    with patch("os.fsync", side_effect=[None, full(), None]), pytest.raises(Failed, match="No space left"):
+        grants.write(QUESTION, ME)
+    assert grants.all() == ()
+    assert list(folders.grants.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 100, 300])
+def test_a_full_disk_at_any_byte_of_a_grant_changes_nothing(grants: Grants, folders: Folders, room: int) -> None:
+    before = grants.write(QUESTION, ME)
+    content = [path.read_bytes() for path in folders.grants.iterdir()]
+    with file_limit(room):
+        for question in (replace(QUESTION, source="reader:Other"), replace(QUESTION, operation=AskFor.SIGN)):
+            with pytest.raises(Failed, match="Cannot write"):
+                grants.write(question, ME)
+    assert grants.all() == (before,)
+    assert [path.read_bytes() for path in folders.grants.iterdir()] == content

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 
+from helpers.soft_crashes import file_limit
 from virtcard.errors import Failed
-from virtcard.service.insertions import FILE_NAME, Insertion, Insertions
+from virtcard.service.insertions import EJECTED, FILE_NAME, Insertion, Insertions
 
 
 def test_an_insert_survives_a_new_start(tmp_path: Path) -> None:
@@ -92,3 +96,49 @@ def test_forgetting_works_without_room_and_leaves_nothing_for_the_next_start(tmp
     assert Insertions(tmp_path).get(one) is None
     record.forget_all_but(())
     assert record.get(other) is None
+
+
+def test_an_eject_needs_no_room_and_is_never_undone_by_a_restart(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.put(uuid, Insertion("reader:A"))
+    with file_limit(0):
+        record.note(uuid, EJECTED)
+        assert record.get(uuid) == EJECTED
+    assert Insertions(tmp_path).get(uuid) in {None, EJECTED}
+
+
+@pytest.mark.parametrize("name", ["open", "fsync", "replace"])
+def test_an_error_at_any_step_of_a_write_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.put(uuid, Insertion("reader:A"))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with patch(f"os.{name}", side_effect=full), pytest.raises(Failed, match="No space left on device") as caught:
+        record.put(uuid, Insertion("reader:B"))
+    assert "Make room" in caught.value.hint
+    assert record.get(uuid) == Insertions(tmp_path).get(uuid) == Insertion("reader:A")
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize("room", [0, 1, 50])
+def test_a_full_disk_at_any_byte_of_a_write_leaves_what_was_there(tmp_path: Path, room: int) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.put(uuid, Insertion("reader:A"))
+    with file_limit(room), pytest.raises(Failed, match="Cannot write"):
+        record.put(uuid, Insertion("reader:B"))
+    assert record.get(uuid) == Insertions(tmp_path).get(uuid) == Insertion("reader:A")
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_the_old_record_leaves_room_for_a_shorter_one(tmp_path: Path) -> None:
+    """The first write fails, the one after the old file has gone does not."""
+    one, other = uuid4(), uuid4()
+    record = Insertions(tmp_path)
+    record.put(one, Insertion("reader:A"))
+    record.put(other, Insertion("reader:B"))
+    full = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), None]
+    with patch("os.fsync", side_effect=full):
+        record.drop(one)
+    assert (Insertions(tmp_path).get(one), Insertions(tmp_path).get(other)) == (None, Insertion("reader:B"))

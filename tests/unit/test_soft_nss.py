@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from helpers import nss
 from helpers.soft_cards import wanted
+from helpers.soft_crashes import file_limit
 from virtcard.card.soft import nss as database
 from virtcard.card.soft.cac import applets_of
 from virtcard.card.soft.make import certificates, create_from
@@ -68,6 +69,31 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Failed):
         create_nss(tmp_path / "card", "CN=John Doe", b"secret")
+    assert not (tmp_path / "card").exists()
+
+
+@pytest.mark.parametrize("room", [0, 30_000])
+def test_a_full_disk_leaves_no_half_of_a_database(tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second file finds no room, or the first one."""
+    real = database._put
+
+    def put(path: Path, content: bytes) -> None:
+        if path.parent == tmp_path / "card":
+            with file_limit(room):
+                real(path, content)
+        else:
+            real(path, content)
+
+    monkeypatch.setattr(database, "_put", put)
+    with pytest.raises(Failed, match="Cannot write the NSS database"):
+        create_nss(tmp_path / "card", "CN=John Doe", b"secret")
+    assert list((tmp_path / "card").iterdir()) == []
+
+
+def test_a_full_temporary_directory_is_said(tmp_path: Path) -> None:
+    with file_limit(0), pytest.raises(Failed, match="temporary directory") as caught:
+        create_nss(tmp_path / "card", "CN=John Doe", b"secret")
+    assert "Make room" in caught.value.hint
     assert not (tmp_path / "card").exists()
 
 

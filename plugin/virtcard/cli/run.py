@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from types import TracebackType
@@ -19,6 +20,7 @@ INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
 BROKEN_PIPE = 141
 """128 + SIGPIPE, as a shell reports it."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 TRACEBACK_VARIABLE = "VIRTCARD_TRACEBACK"
 
 
@@ -37,9 +39,8 @@ def run(words: list[str], choice: Choice | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        _silence()
-        return BROKEN_PIPE
+    except OSError as error:
+        return _unwritten(error)
 
 
 def _invoke(words: list[str], choice: Choice | None) -> int:
@@ -54,6 +55,17 @@ def _invoke(words: list[str], choice: Choice | None) -> int:
 
 def _path(error: click.UsageError) -> str:
     return error.ctx.command_path if error.ctx else "virtcard"
+
+
+def _unwritten(error: OSError) -> int:
+    """Our output cannot be written; any other error is raised again."""
+    if error.errno not in {errno.EPIPE, *NO_ROOM}:
+        raise error
+    _silence()
+    if error.errno == errno.EPIPE:
+        return BROKEN_PIPE
+    complain(f"The output cannot be written: {error.strerror}.", "Make room, and try again.")
+    return FAILURE
 
 
 def _silence() -> None:

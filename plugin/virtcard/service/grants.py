@@ -9,6 +9,7 @@ import logging
 import pwd
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +93,13 @@ class Grants:
         )  # fmt: skip
         content = _content(grant, question.rule)
         with Folder(self._directory, make=True) as folder:
-            folder.write(f"{PREFIX}{number}{SUFFIX}", content.encode())
+            try:
+                folder.write(f"{PREFIX}{number}{SUFFIX}", content.encode())
+            except Failed:
+                if before is None:
+                    with suppress(Failed):  # it is there, and may not be after the host's next start
+                        folder.remove(f"{PREFIX}{number}{SUFFIX}")
+                raise
         return grant
 
     def revoke(self, number: str) -> None:

@@ -69,7 +69,7 @@ class Inserter:
             if options.config:
                 await self.reconciler.changes.set_wish(record, "")
             if record.running:
-                self.reconciler.insertions.put(uuid, EJECTED, slot)
+                self.reconciler.insertions.note(uuid, EJECTED, slot)
                 self.reconciler.forget_consents(uuid, slot)
             await self.reconcile(uuid)
         await self.reconciler.bridges.until_empty((uuid, slot), TAKE_NOTICE)

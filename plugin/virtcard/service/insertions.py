@@ -39,7 +39,7 @@ EJECTED: Final = Insertion("")
 
 
 class Insertions:
-    """The record, in memory and on disk. What is put in is on disk when the method returns; forgetting never fails."""
+    """The record, in memory and on disk. What is put in is on disk when the method returns; the rest never fails."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME
@@ -59,11 +59,15 @@ class Insertions:
         if insertion is None:
             self.drop_slot(uuid, slot)
         else:
-            self.put(uuid, insertion, slot)
+            self.note(uuid, insertion, slot)
 
     def put(self, uuid: UUID, insertion: Insertion, slot: int = 0) -> None:
-        """Remember an insert, or with EJECTED an eject."""
+        """Remember an insert; Failed when that is not possible."""
         self._write({**self._known, _key(uuid, slot): insertion})
+
+    def note(self, uuid: UUID, insertion: Insertion, slot: int = 0) -> None:
+        """Remember what has happened already, or must: an eject (EJECTED) has no need of a disk."""
+        self._forget({**self._known, _key(uuid, slot): insertion})
 
     def drop(self, uuid: UUID) -> None:
         """Forget a domain."""
@@ -79,14 +83,22 @@ class Insertions:
             self._forget(kept)
 
     def _forget(self, known: dict[str, Insertion]) -> None:
-        """Rather no record at all than one that puts in, after a restart, what nobody asked for any more."""
+        """Rather no record at all than one that puts in, after a restart, what nobody asked for any more.
+
+        On a full disk the old one may leave just enough room for the new one."""
         self._known = known
         try:
             self._write(known)
-        except Failed as error:
-            log.warning("%s", error.message)
+        except Failed:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
+            self._write_again(known)
+
+    def _write_again(self, known: dict[str, Insertion]) -> None:
+        try:
+            self._write(known)
+        except Failed as error:
+            log.warning("%s What calls put in is not put in again after a restart.", error.message)
 
     def _write(self, known: dict[str, Insertion]) -> None:
         partial = self._path.with_suffix(".part")
@@ -99,6 +111,8 @@ class Insertions:
                 os.fsync(file.fileno())
             partial.replace(self._path)
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise Failed(f"Cannot write {self._path}: {error.strerror}.", hint=self._mend()) from error
         self._known = known
 

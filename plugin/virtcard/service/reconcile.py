@@ -179,7 +179,7 @@ class Reconciler:
         if call is None:
             self.permits.consents.give(uuid, consent)
         else:
-            self.insertions.put(uuid, Insertion(call.source, call.user, consent), slot)
+            self.insertions.note(uuid, Insertion(call.source, call.user, consent), slot)
 
     def forget_consents(self, uuid: UUID, slot: int) -> None:
         """The card was taken out: the next one is asked for anew, unless another reader still has one."""

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -142,6 +142,9 @@ def _place(made: Path, directory: Path) -> None:
         for file in made.iterdir():
             _put(directory / file.name, file.read_bytes())
     except OSError as error:
+        for file in made.iterdir():
+            with suppress(OSError):
+                (directory / file.name).unlink()
         raise Failed(f"Cannot write the NSS database to {directory}: {error.strerror}.") from error
 
 
@@ -212,8 +215,13 @@ def _run(program: str, *words: str, patience: float = NSS_PATIENCE) -> subproces
 @contextmanager
 def _private() -> Iterator[Path]:
     """A directory for passwords and keys, in memory where that is possible."""
-    with tempfile.TemporaryDirectory(prefix="virtcard-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        yield Path(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix="virtcard-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise Failed(
+            f"Cannot use a temporary directory: {error.strerror}.", hint="Make room, and try again."
+        ) from error
 
 
 def _put(path: Path, content: bytes) -> None:
