@@ -18,7 +18,7 @@ from helpers.libvirtd import Libvirtd
 from helpers.machines import Usb
 from helpers.scripted_card import OK, WAIT, echo
 from helpers.waiting import slowness, wait_until
-from virtcard.limits import GUEST_PATIENCE
+from virtcard.limits import GUEST_PATIENCE, TRANSMIT_PATIENCE
 
 NOTHING_TO_FETCH = "6985"
 """What the card says to a GET RESPONSE whose command got an error while another virtcardd was on its way."""
@@ -204,6 +204,28 @@ def test_a_card_that_goes_a_hundred_times_leaves_no_hang(
 ) -> None:
     for _ in range(100):
         times.append(break_it(running, phase, fault, rng))
+    assert running.lives()
+
+
+def test_a_card_that_never_answers_is_an_error_in_the_guest_before_the_guest_gives_up(
+    running: Job, rng: Random
+) -> None:
+    """The bridge's thread hangs in pcscd; the guest's own patience would end all that follows in confusion."""
+    asking = in_an_apdu(running, rng)
+    try:
+        result = asking.end()
+        assert result.exit_code != 0, result.output
+        assert TRANSMIT_PATIENCE - 1 < asking.seconds < GUEST_PATIENCE
+        assert running.first.waiting.is_set(), "the card still works on it"
+        running.guest.wait_reader_state("empty")
+        running.insert(SECOND)
+        running.wait_card(SECOND_NAME)
+        running.exchange()
+    finally:
+        running.first.gate.set()
+    running.insert(FIRST)
+    running.wait_card()
+    running.exchange()
     assert running.lives()
 
 
