@@ -8,6 +8,7 @@ from collections import deque
 from pathlib import Path
 
 from helpers.qemu_peer import CARD_REMOVE, READER_REMOVE, QemuPeer, Received
+from helpers.tls_socket import TlsSocket
 
 SERIAL = slice(5, 9)
 """Where a command of `numbered` has its number, and a card that is asked so answers with it first."""
@@ -50,7 +51,7 @@ class ExactPeer(QemuPeer):
                 return False
         return True
 
-    def _converse(self, link: socket.socket) -> None:
+    def _converse(self, link: socket.socket | TlsSocket) -> None:
         with self._changed:
             self.waiting.clear()
         super()._converse(link)

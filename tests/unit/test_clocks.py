@@ -14,9 +14,6 @@ PACKAGE: Final = Path(__file__).parents[2] / "plugin" / "virtcard"
 WALL: Final = {
     ("time", "time"),
     ("time", "time_ns"),
-    ("time", "localtime"),
-    ("time", "gmtime"),
-    ("time", "ctime"),
     ("time", "CLOCK_REALTIME"),
     ("datetime", "now"),
     ("datetime", "utcnow"),
@@ -29,6 +26,8 @@ TELLS_WHEN: Final = {
     "card/soft/ca.py": "from when to when a certificate is valid",
     "card/soft/make.py": "when a card was made",
     "card/soft/material.py": "whether a certificate is valid now",
+    "cli/local/doctor/metrics.py": "how old a file is, by its own time",
+    "daemon.py": "since when it runs, for people",
     "service/bridges.py": "since when a bridge is in its state, for people",
     "service/grants.py": "when somebody said always",
 }
