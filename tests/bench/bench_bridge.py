@@ -23,11 +23,13 @@ if __name__ == "__main__":
 
 from helpers.bench_peer import GREETING, acknowledge  # noqa: E402 (a benchmark runs by itself, too)
 from helpers.fake_card import FakeCard  # noqa: E402
+from helpers.pki import Authority, lay_out  # noqa: E402
 from helpers.soft_cards import wanted  # noqa: E402
 from virtcard import limits  # noqa: E402
 from virtcard.bridge.effects import Timer  # noqa: E402
 from virtcard.bridge.endpoint import Endpoint, Scheme  # noqa: E402
 from virtcard.bridge.runner import Bridge, BridgeState  # noqa: E402
+from virtcard.bridge.tls import TlsSettings  # noqa: E402
 from virtcard.card.soft.make import create_empty  # noqa: E402
 from virtcard.card.soft.store import Store  # noqa: E402
 
@@ -71,6 +73,7 @@ def run() -> dict[str, float]:
             "unix_connect": _measure(f"{directory}/d", None, ROUNDS, _connect),
             "unix_echo": _measure(f"{directory}/b", None, ROUNDS, _echo),
             "tcp_bridge": _measure(None, 0, ROUNDS, _bridge),
+            "tls_bridge": _measure(_pki(f"{directory}/pki"), None, ROUNDS, _secured_bridge),
             "tcp_echo": _measure(None, 0, ROUNDS, _echo),
             "tcp_careless_echo": _measure(None, 0, CARELESS_ROUNDS, _careless_echo),
         }.items():
@@ -84,23 +87,35 @@ Client = Callable[[Endpoint, "subprocess.Popen[str]"], None]
 
 
 def _measure(path: str | None, port: int | None, rounds: int, client: Client) -> dict[str, float]:
-    words = ["unix", path] if path else ["tcp", str(port)]
-    plain = [] if client in (_bridge, _connect) else ["plain"]
+    kind = "tls" if client is _secured_bridge else "unix" if path else "tcp"
+    plain = [] if client in (_bridge, _connect, _secured_bridge) else ["plain"]
     with subprocess.Popen(
-        [sys.executable, str(TESTS / "helpers/bench_peer.py"), *words, str(rounds), *plain],
+        [sys.executable, str(TESTS / "helpers/bench_peer.py"), kind, path or str(port), str(rounds), *plain],
         stdout=subprocess.PIPE,
         text=True,
     ) as peer:
         assert peer.stdout is not None
         number = json.loads(peer.stdout.readline())["port"]
-        endpoint = Endpoint.unix(path) if path else Endpoint(Scheme.TCP, host="127.0.0.1", port=number)
-        client(endpoint, peer)
+        place = Endpoint(Scheme(kind), host="127.0.0.1", port=number)
+        client(Endpoint.unix(path) if path and kind == "unix" else place, peer)
         figures: dict[str, float] = json.loads(peer.stdout.readline())
     return figures
 
 
-def _bridge(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
-    bridge = Bridge(endpoint, lambda _status: None, reconnect=False)
+def _pki(directory: str) -> str:
+    """Certificates for both ends."""
+    authority = Authority()
+    lay_out(Path(directory), authority, server=authority.issue(), client=authority.issue("client"))
+    return directory
+
+
+def _secured_bridge(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
+    assert isinstance(peer.args, list)
+    _bridge(endpoint, peer, TlsSettings(Path(str(peer.args[3]))))
+
+
+def _bridge(endpoint: Endpoint, peer: subprocess.Popen[str], tls: TlsSettings | None = None) -> None:
+    bridge = Bridge(endpoint, lambda _status: None, reconnect=False, tls=tls)
     bridge.insert(TrivialCard())
     bridge.start()
     peer.wait()

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from helpers.network import free_port
+from helpers.pki import Authority, lay_out
 from helpers.plugins import on_path, plugin
 from helpers.qemu_peer import CARD_REMOVE, READER_REMOVE, QemuPeer
+from helpers.tls_socket import TlsSocket
+from helpers.waiting import wait_until
+from virtcard.bridge.tls import Side
 from virtcard.cli.run import run
 
 Capture = pytest.CaptureFixture[str]
@@ -48,7 +56,13 @@ def peer(place: Path) -> Iterator[QemuPeer]:
 
 @contextmanager
 def connecting(place: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-c", PROGRAM, "connect", *options, f"unix://{place}", "reader:Fake*"]
+    with bringing("connect", *options, f"unix://{place}") as child:
+        yield child
+
+
+@contextmanager
+def bringing(*words: str) -> Iterator[subprocess.Popen[str]]:
+    words = (sys.executable, "-c", PROGRAM, *words, "reader:Fake*")
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield child
@@ -131,6 +145,100 @@ def test_what_cannot_be_meant_is_refused(endpoint: str, source: str, code: int, 
     sentence, hint = capsys.readouterr().err.splitlines()
     assert sentence.startswith("virtcard: ")
     assert hint.startswith("hint: ")
+
+
+# Over a network.
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    authority = Authority()
+    return lay_out(tmp_path / "pki", authority, server=authority.issue(), client=authority.issue("client"))
+
+
+def context_of(pki: Path, side: Side) -> ssl.SSLContext:
+    """The other end's, with the same files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if side is Side.CLIENT else ssl.PROTOCOL_TLS_SERVER)
+    context.load_verify_locations(pki / "ca-cert.pem")
+    context.load_cert_chain(pki / f"{side}-cert.pem", pki / f"{side}-key.pem")
+    return context
+
+
+def test_a_card_goes_to_a_machine_over_tls(pki: Path) -> None:
+    secure = partial(TlsSocket, context=context_of(pki, Side.SERVER))
+    with (
+        closing(QemuPeer(("127.0.0.1", 0), secure=secure)) as peer,
+        bringing("connect", "--pki", str(pki), f"tls://127.0.0.1:{peer.port}"),
+    ):
+        peer.wait_card()
+        assert peer.exchange(SELECT) == b"\x90\x00"
+
+
+def test_a_machine_that_calls_over_tls_finds_the_card_again(pki: Path) -> None:
+    port = free_port()
+    secure = partial(TlsSocket, context=context_of(pki, Side.CLIENT), hostname="localhost")
+    with bringing("listen", "--pki", str(pki), f"tls://127.0.0.1:{port}") as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == f"Waiting for the virtual machine at tls://127.0.0.1:{port}.\n"
+        for _ in range(2):
+            with closing(QemuPeer(("127.0.0.1", port), listen=False, secure=secure)) as peer:
+                peer.wait_card()
+                assert peer.exchange(SELECT) == b"\x90\x00"
+
+
+def test_who_is_turned_away_is_told_and_the_next_may_come(pki: Path) -> None:
+    port = free_port()
+    with bringing("listen", "--pki", str(pki), f"tls://127.0.0.1:{port}") as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        wait_until(lambda: can_connect(port), 20, "it listens")
+        assert "hung up during the TLS handshake." in child.stderr.readline()
+        secure = partial(TlsSocket, context=context_of(pki, Side.CLIENT), hostname="localhost")
+        with closing(QemuPeer(("127.0.0.1", port), listen=False, secure=secure)) as peer:
+            peer.wait_card()
+
+
+def can_connect(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("verb", ["connect", "listen"])
+def test_without_its_files_there_is_no_tls_and_nothing_is_tried(verb: str, tmp_path: Path, capsys: Capture) -> None:
+    assert run([verb, "tls://localhost:1", "card:nobody", "--pki", str(tmp_path)]) == 1
+    sentence, hint = capsys.readouterr().err.splitlines()
+    assert sentence == f"virtcard: {tmp_path / 'ca-cert.pem'} is missing, without which there is no TLS."
+    assert "--pki" in hint
+
+
+@pytest.mark.parametrize("verb", ["connect", "listen"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "0.0.0.0", "vm.example"])
+def test_plain_tcp_over_a_network_must_be_meant(verb: str, host: str, capsys: Capture) -> None:
+    words = [verb, f"tcp://{host}:7001", "card:nobody"]
+    assert run(words) == 2
+    assert "carries PINs in clear" in capsys.readouterr().err
+    assert run([*words, "--insecure"]) == 4, "there is no such card, and that is asked after the rest"
+    warning, hint, complaint, *_ = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: Plain TCP at tcp://{host}:7001 carries PINs in clear")
+    assert (hint, complaint[:9]) == ("hint: Use tls://.", "virtcard:")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_plain_tcp_on_the_loopback_device_needs_no_word(host: str, capsys: Capture) -> None:
+    assert run(["connect", f"tcp://{host}:7001", "card:nobody"]) == 4
+    assert "clear" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--pki", "/nowhere"], ["--tls-hostname", "vm"]])
+def test_options_of_tls_are_for_tls(option: list[str], capsys: Capture) -> None:
+    assert run(["connect", "tcp://127.0.0.1:7001", "card:nobody", *option]) == 2
+    assert "has no TLS" in capsys.readouterr().err
+
+
+# Sources.
 
 
 def test_a_source_of_somebody_else_is_found_by_its_entry_point(tmp_path: Path) -> None:
