@@ -181,6 +181,9 @@ SPICE_HOST_MAX: Final = 255
 SPICE_PASSWORD_MAX: Final = 60
 """Bytes, SPICE_MAX_PASSWORD_LENGTH."""
 
+COMPLETION_PATIENCE: Final = 2.0
+"""Seconds that a shell waits for completions; a person types on sooner."""
+
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -14,6 +15,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"virtcard {VERSION}")
         return 0
+    if instruction := os.environ.get("_VIRTCARD_COMPLETE"):
+        from virtcard.cli.complete import answer
+
+        return answer(instruction)
     from virtcard.cli.run import run, tell_briefly
 
     sys.excepthook = tell_briefly

@@ -32,6 +32,7 @@ VERBS = {
     "connect": "virtcard.cli.local.connect",
     "listen": "virtcard.cli.local.listen",
     "inject-xml": "virtcard.cli.local.inject",
+    "completion": "virtcard.cli.completion",
 }
 
 

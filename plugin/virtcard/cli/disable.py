@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from virtcard.cli.change import alter, tell, virsh_wording
+from virtcard.cli.complete import vms
 from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import complain, say
@@ -20,7 +21,7 @@ NO_READER: Final = "No domain has a virtual reader."
 
 
 @click.command("disable")
-@click.argument("vm", required=False)
+@click.argument("vm", shell_complete=vms, required=False)
 @click.option("--all", "every", is_flag=True, help="Every domain that has a virtual reader (before a purge).")
 @click.option("--dry-run", is_flag=True, help="Print the change of the domain XML as a diff, and change nothing.")
 @click.option("--hotplug", is_flag=True, help="Only the readers that were hot-plugged.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from virtcard.cli.complete import vms
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 from virtcard.cli.slots import slot_option
@@ -14,7 +15,7 @@ from virtcard.names import DOMAIN
 
 
 @click.command("eject")
-@click.argument("vm")
+@click.argument("vm", shell_complete=vms)
 @click.option("--config", is_flag=True, help="Also take it out of the domain's metadata, for every start from now on.")
 @slot_option
 @click.pass_obj

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from virtcard.cli.change import alter, tell, virsh_wording
+from virtcard.cli.complete import vms
 from virtcard.cli.modes import brought_by, mode_options
 from virtcard.cli.options import Choice
 from virtcard.cli.slots import named
@@ -15,7 +16,7 @@ from virtcard.names import DOMAIN
 
 
 @click.command("enable")
-@click.argument("vm")
+@click.argument("vm", shell_complete=vms)
 @click.option("--dry-run", is_flag=True, help="Print the change of the domain XML as a diff, and change nothing.")
 @click.option(
     "--on-existing",

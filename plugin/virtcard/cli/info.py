@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from virtcard.cli.complete import vms
 from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import clock, fields, say_json, warn
@@ -17,7 +18,7 @@ from virtcard.names import DOMAIN
 
 
 @click.command("info")
-@click.argument("vm")
+@click.argument("vm", shell_complete=vms)
 @click.option("--json", "as_json", is_flag=True, help="The domain, its bridges and findings as JSON.")
 @click.pass_obj
 def verb(choice: Choice, vm: str, as_json: bool) -> None:

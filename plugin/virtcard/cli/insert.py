@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from virtcard.cli.complete import sources, vms
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 from virtcard.cli.slots import slot_option
@@ -17,8 +18,8 @@ NO_BRIDGE = "/"
 
 
 @click.command("insert")
-@click.argument("vm")
-@click.argument("source", default="")
+@click.argument("vm", shell_complete=vms)
+@click.argument("source", shell_complete=sources, default="")
 @click.option("--config", is_flag=True, help="Also write it into the domain's metadata, as the wish for every start.")
 @slot_option
 @click.pass_obj

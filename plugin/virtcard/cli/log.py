@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from virtcard.cli.complete import vms
 from virtcard.cli.options import Choice
 from virtcard.cli.records import Entry, matches, read, require_journal
 from virtcard.cli.screen import say, say_json_line
@@ -15,7 +16,7 @@ from virtcard.errors import Disconnected, NoSuchDomain, VirtcardError
 
 
 @click.command("log")
-@click.argument("vm")
+@click.argument("vm", shell_complete=vms)
 @click.option("-S", "--since", metavar="TIME", help="Only what is newer, in journalctl's words: yesterday, -1h.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from virtcard.cli.complete import vms
 from virtcard.cli.disable import each_of, unplug
 from virtcard.cli.options import Choice
 from virtcard.cli.shapes import domains
@@ -16,7 +17,7 @@ ALL_SLOTS: Final[Mapping[str, int]] = {}
 
 
 @click.command("prepare-migrate")
-@click.argument("vm", required=False)
+@click.argument("vm", shell_complete=vms, required=False)
 @click.option("--all", "every", is_flag=True, help="Every machine that has a hot-plugged reader (before a shutdown).")
 @click.pass_obj
 def verb(choice: Choice, vm: str | None, every: bool) -> int:

@@ -14,6 +14,7 @@ from types import FrameType
 import click
 
 from virtcard.cli.capture import Capture
+from virtcard.cli.complete import vms
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import tell
 from virtcard.cli.slots import slot_option
@@ -26,7 +27,7 @@ STDOUT = "-"
 
 
 @click.command("trace")
-@click.argument("vm")
+@click.argument("vm", shell_complete=vms)
 @click.option("-o", "--output", metavar="FILE", default=STDOUT, help="Where the capture goes; - is standard output.")
 @slot_option
 @click.pass_obj

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from virtcard.cli.complete import sources
 from virtcard.cli.local.foreground import insecure_option, pki_option, security, serve
 
 
 @click.command("listen")
 @click.argument("endpoint")
-@click.argument("source")
+@click.argument("source", shell_complete=sources)
 @click.option("--reconnect/--no-reconnect", default=True, show_default=True, help="Wait again when QEMU goes away.")
 @pki_option
 @insecure_option

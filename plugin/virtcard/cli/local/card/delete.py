@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from virtcard.card.soft.cardfile import no_such_card
+from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import chosen, exists
 from virtcard.cli.local.card.secrets import terminal
 from virtcard.cli.options import Choice
@@ -13,7 +14,7 @@ from virtcard.errors import InvalidArgument
 
 
 @click.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=cards)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def verb(choice: Choice, name: str, yes: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import chosen
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export")
-@click.argument("name")
+@click.argument("name", shell_complete=cards)
 @click.option("--ca", is_flag=True, help="The certificates of the authorities instead, which a guest must trust.")
 @click.option("--pem/--der", default=True, help="The form of the files; PEM as if not said.")
 @click.option("--output", metavar="DIR", default=".", help="Where they go; else here.")

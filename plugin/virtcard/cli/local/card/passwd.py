@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import Place, chosen
 from virtcard.cli.local.card.secrets import secret
 from virtcard.cli.options import Choice
@@ -11,7 +12,7 @@ from virtcard.cli.screen import say
 
 
 @click.command("passwd")
-@click.argument("name")
+@click.argument("name", shell_complete=cards)
 @click.option("--puk", is_flag=True, help="Change the PUK instead.")
 @click.option("--pin-file", metavar="FILE", help="The PIN as it is; - is standard input. Else it is asked for.")
 @click.option("--new-pin-file", metavar="FILE", help="The new PIN; - is standard input. Else it is asked for.")

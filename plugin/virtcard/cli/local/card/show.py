@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import chosen
 from virtcard.cli.local.card.shapes import with_keys
 from virtcard.cli.options import Choice
@@ -11,7 +12,7 @@ from virtcard.cli.screen import fields, say_json
 
 
 @click.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=cards)
 @click.option("--json", "as_json", is_flag=True, help="The card and its keys as JSON.")
 @click.pass_obj
 def verb(choice: Choice, name: str, as_json: bool) -> None:

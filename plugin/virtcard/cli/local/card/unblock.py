@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import chosen
 from virtcard.cli.local.card.secrets import secret
 from virtcard.cli.options import Choice
@@ -11,7 +12,7 @@ from virtcard.cli.screen import say
 
 
 @click.command("unblock")
-@click.argument("name")
+@click.argument("name", shell_complete=cards)
 @click.option("--puk-file", metavar="FILE", help="The PUK; - is standard input. Else it is asked for.")
 @click.option("--pin-file", metavar="FILE", help="The new PIN; - is standard input. Else it is asked for.")
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import click
 
+from virtcard.cli.complete import sources, vms
 from virtcard.cli.local.policy.asked import Asked, asked
 from virtcard.cli.local.policy.files import policy_of, rules_of
 from virtcard.cli.local.policy.judged import Verdict, apdu, judged
@@ -53,8 +54,8 @@ _SAYS = {
 
 
 @click.command("explain")
-@click.argument("vm")
-@click.argument("source")
+@click.argument("vm", shell_complete=vms)
+@click.argument("source", shell_complete=sources)
 @click.option("--command", "commands", multiple=True, metavar="APDU", help="A command in hex, may it reach the card?")
 @click.option("--user", metavar="NAME", help="Who calls (default: you).")
 @click.option(
