@@ -35,10 +35,11 @@ STOP_PATIENCE = 10.0
 class Libvirtd:
     """A running private libvirtd with its virtlogd. Made by `private_libvirtd`."""
 
-    def __init__(self, directory: Path, hostname: str = "") -> None:
-        """`directory` must be short: its sockets have 107 bytes."""
+    def __init__(self, directory: Path, hostname: str = "", hooks: Path | None = None) -> None:
+        """`directory` must be short: its sockets have 107 bytes. `hooks` are what it finds in /etc/libvirt/hooks."""
         self.directory = directory
         self._hostname = hostname
+        self._hooks = hooks
         self.socket = directory / "libvirt/libvirt-sock"
         self.uri = f"qemu+unix:///session?socket={self.socket}"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -120,9 +121,12 @@ class Libvirtd:
     def _namespaces(self) -> list[str]:
         """The words that put a daemon where it is not root, and where it has a host name of its own."""
         unprivileged = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"]
-        if self._hostname:
-            script = f'hostname {self._hostname} && exec "$@"'
-            return ["unshare", "--uts", "--user", "--map-root-user", "sh", "-c", script, "sh", *unprivileged]
+        names = [f"hostname {self._hostname}"] if self._hostname else []
+        mounts = [f"mount --bind {self._hooks} /etc/libvirt/hooks"] if self._hooks else []
+        if names or mounts:
+            script = " && ".join([*names, *mounts, 'exec "$@"'])
+            apart = ["unshare", "--uts", "--mount", "--user", "--map-root-user"]
+            return [*apart, "sh", "-c", script, "sh", *unprivileged]
         return unprivileged if os.getuid() == 0 else []
 
     def _answers(self) -> bool:
@@ -138,14 +142,15 @@ class Libvirtd:
 
 
 @contextmanager
-def private_libvirtd(hostname: str = "") -> Iterator[Libvirtd]:
+def private_libvirtd(hostname: str = "", hook: Path | None = None) -> Iterator[Libvirtd]:
     """A libvirtd of our own, with nothing defined; its VMs, processes and files are gone afterwards.
 
-    With a `hostname` it believes to be on that host: two of these can migrate VMs to each other.
+    With a `hostname` it believes to be on that host: two of these can migrate VMs to each other. A `hook` is installed
+    for what its QEMUs do.
     """
     libvirt.registerErrorHandler(lambda context, error: None, None)
     directory = Path(tempfile.mkdtemp(prefix="vc-", dir="/tmp"))
-    libvirtd = Libvirtd(directory, hostname)
+    libvirtd = Libvirtd(directory, hostname, _install(hook, directory) if hook else None)
     try:
         (directory / "config/libvirt").mkdir(parents=True)
         # libvirt tells hosts apart by name and by this.
@@ -157,6 +162,14 @@ def private_libvirtd(hostname: str = "") -> Iterator[Libvirtd]:
         libvirtd.stop()
         _copy_files(libvirtd.capabilities, CACHE)
         shutil.rmtree(directory)
+
+
+def _install(hook: Path, directory: Path) -> Path:
+    """The folder of hooks, with this one for QEMU."""
+    hooks = directory / "hooks"
+    (hooks / "qemu.d").mkdir(parents=True)
+    shutil.copy(hook, hooks / "qemu.d/virtcard")
+    return hooks
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,18 +14,23 @@ from helpers.domains import EHCI_ONLY, UHCI, XHCI, domain_xml
 from virtcard.domain.hotplug import (
     SLOTS,
     HotReader,
+    Plugged,
     Reply,
     is_connected,
+    next_instance,
+    read_readers,
     read_reply,
     read_slots,
+    readers_element,
     send_break,
-    slots_element,
 )
 from virtcard.domain.model import parse_domain
 from virtcard.domain.usb import UsbPlace, free_places
 from virtcard.names import HOTPLUG_NAMESPACE
 
 PLACE = UsbPlace(0, 4)
+SCHEMA = Path(__file__).parents[2] / "xml" / "virtcard-metadata.rng"
+XMLNS = f" xmlns='{HOTPLUG_NAMESPACE}' "
 
 
 def places(devices: str) -> list[tuple[int, int]]:
@@ -81,24 +87,49 @@ def test_no_answer_of_the_monitor_is_a_fault_of_ours(text: str) -> None:
     read_reply(text)
 
 
-@given(st.sets(st.sampled_from(SLOTS), min_size=1))
-def test_slots_are_read_back_from_the_live_xml(slots: set[int]) -> None:
-    element = slots_element(slots)
+PLUGGED = st.builds(Plugged, st.builds(UsbPlace, st.integers(0, 99), st.integers(0, 99)), st.integers(0, 999))
+
+
+@given(st.dictionaries(st.sampled_from(SLOTS), PLUGGED, min_size=1))
+def test_readers_are_read_back_from_the_live_xml(readers: dict[int, Plugged]) -> None:
+    element = readers_element(readers)
     assert element is not None
-    assert read_slots(live(etree.fromstring(element).get("slots", ""))) == tuple(sorted(slots))
+    text = live(etree.fromstring(element).get("slots", ""))
+    assert read_readers(text) == readers
+    assert read_slots(text) == tuple(sorted(readers))
+    assert etree.RelaxNG(etree.parse(SCHEMA)).validate(etree.fromstring(element.replace(" ", XMLNS, 1)))
 
 
 def test_no_reader_is_no_element() -> None:
-    assert slots_element(()) is None
+    assert readers_element({}) is None
     assert read_slots(domain_xml("vm")) == ()
     assert read_slots(None) == ()
 
 
-@pytest.mark.parametrize("slots", ["", "0", "9", "-1", "a 01 1.5", "\u0661", "1" * 5000])
-def test_what_is_no_slot_of_ours_is_left_out(slots: str) -> None:
+@pytest.mark.parametrize(
+    "slots",
+    ["", "1", "0@0.1#0", "9@0.1#0", "-1@0.1#0", "1@0", "1@0.1", "a@0.1#0 1.5", "\u0661@0.1#0", "1@0.123#0", "1" * 5000],
+)
+def test_what_is_no_reader_of_ours_is_left_out(slots: str) -> None:
     assert read_slots(live(slots)) == ()
-    assert read_slots(live(f"2 {slots} 1 2")) == (1, 2)
-    assert read_slots(live("1", "others")) == ()
+    assert read_slots(live(f"2@0.3#1 {slots} 1@1.2#0")) == (1, 2)
+    assert read_slots(live("1@0.1#0", "others")) == ()
+
+
+@pytest.mark.parametrize(
+    ("devices", "instances", "expected"),
+    [
+        ("", [], 0),
+        ("", [0, 1], 2),
+        ("", [1], 2),
+        ("<smartcard mode='passthrough' type='spicevmc'/>", [], 1),
+        ("<smartcard mode='passthrough' type='spicevmc'/>", [1, 4], 5),
+        ("<smartcard mode='host'/>", [], 0),
+    ],
+)
+def test_qemu_numbers_a_card_one_higher_than_the_highest(devices: str, instances: list[int], expected: int) -> None:
+    readers = {slot: Plugged(PLACE, instance) for slot, instance in enumerate(instances, 1)}
+    assert next_instance(readers, parse_domain(domain_xml("vm", devices=devices))) == expected
 
 
 def test_the_last_ports_come_first_since_libvirt_begins_with_the_first() -> None:

@@ -1,17 +1,20 @@
 """Virtual readers that come and go while a machine runs: QMP commands as data, and which of them there are.
 
-libvirt has no call for it, so that it knows nothing of these devices. Which ones a running machine has stands in the
-metadata of its live XML, where it ends with the run; the configuration never has it.
+libvirt has no call for it, so that it knows nothing of these devices. Which ones a running machine has, and at which
+USB ports, stands in the metadata of its live XML, where it ends with the run; the configuration never has it. A hook of
+libvirt's (contrib/hooks) reads it there when a machine is restored or migrated.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from virtcard.domain import xmlfile
+from virtcard.domain.model import DomainModel
 from virtcard.domain.usb import UsbPlace
 from virtcard.limits import HOTPLUG_MAX
 from virtcard.names import HOTPLUG_NAMESPACE
@@ -25,6 +28,9 @@ XML_CHARDEV: Final = "charsmartcard0"
 DESCRIPTION_MAX: Final = 300
 """Characters of QEMU's words that we pass on."""
 
+_SLOT: Final = re.compile(
+    r"(?P<slot>[1-9])@(?P<bus>[0-9]{1,2})\.(?P<port>[0-9]{1,2})#(?P<instance>[0-9]{1,3})", re.ASCII
+)
 _READERS: Final = f"{{{HOTPLUG_NAMESPACE}}}readers"
 
 
@@ -126,16 +132,48 @@ def read_reply(untrusted_text: str) -> Reply:
     return Reply(error=words[:DESCRIPTION_MAX] or "no reason", error_class=str(error.get("class", ""))[:64])
 
 
-def read_slots(live_xml: str | None) -> tuple[int, ...]:
-    """The hot-plugged readers of a running machine. Anybody may write metadata: what is no slot of ours is left out."""
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """What must be known of a reader to make the same again in another QEMU."""
+
+    place: UsbPlace
+    instance: int
+    """QEMU numbers the state of all ccid-card-passthru of a machine, and each new one is one more than the highest
+    (savevm.c, calculate_new_instance_id)."""
+
+
+def next_instance(readers: Mapping[int, Plugged], model: DomainModel) -> int:
+    """That of one more card, in a machine with these readers beside those of its XML."""
+    in_xml = sum(card.mode == "passthrough" for card in model.smartcards)
+    return max((in_xml - 1, *(reader.instance for reader in readers.values()))) + 1
+
+
+def read_readers(live_xml: str | None) -> dict[int, Plugged]:
+    """The hot-plugged readers of a running machine, by slot. Anybody may write metadata: what is none of ours is left
+    out."""
     if live_xml is None or HOTPLUG_NAMESPACE not in live_xml:
-        return ()
+        return {}
     element = xmlfile.parse(live_xml).find(f"./metadata/{_READERS}")
-    words = set() if element is None else set(element.get("slots", "").split())
-    return tuple(slot for slot in SLOTS if str(slot) in words)
+    words = () if element is None else element.get("slots", "").split()
+    found = [_SLOT.fullmatch(word) for word in words[:HOTPLUG_MAX]]
+    slots = {int(each["slot"]): _plugged(each) for each in found if each}
+    return {slot: slots[slot] for slot in SLOTS if slot in slots}
 
 
-def slots_element(slots: Iterable[int]) -> str | None:
+def _plugged(match: re.Match[str]) -> Plugged:
+    return Plugged(UsbPlace(int(match["bus"]), int(match["port"])), int(match["instance"]))
+
+
+def read_slots(live_xml: str | None) -> tuple[int, ...]:
+    """The slots of the hot-plugged readers of a running machine."""
+    return tuple(read_readers(live_xml))
+
+
+def readers_element(readers: Mapping[int, Plugged]) -> str | None:
     """For virDomainSetMetadata, which adds the namespace; None when there are none any more."""
-    words = " ".join(str(slot) for slot in sorted(slots))
+    words = " ".join(_word(slot, reader) for slot, reader in sorted(readers.items()))
     return f"<readers slots='{words}'/>" if words else None
+
+
+def _word(slot: int, reader: Plugged) -> str:
+    return f"{slot}@{reader.place.bus}.{reader.place.port}#{reader.instance}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,18 @@ from uuid import UUID
 
 from virtcard import limits
 from virtcard.domain.finding import Finding, Severity
-from virtcard.domain.hotplug import SLOTS, Command, HotReader, read_slots, slots_element
+from virtcard.domain.hotplug import (
+    SLOTS,
+    Command,
+    HotReader,
+    Plugged,
+    next_instance,
+    read_readers,
+    read_slots,
+    readers_element,
+)
 from virtcard.domain.libvirt import Hypervisor
-from virtcard.domain.model import parse_domain
+from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.usb import UsbPlace, free_places
 from virtcard.errors import Busy, DomainStateError, Failed, PolicyDenied, PreflightFailed, Unsupported, VirtcardError
@@ -53,18 +62,31 @@ class Hotplug:
     async def plug(self, record: DomainRecord, request: Request) -> int:
         """Give the running machine one more reader; its slot. Errors leave everything as it was."""
         self._require_permit(request)
-        slot, places = self._check(record)
-        slots = read_slots(record.live_xml)
-        await self._note(record.uuid, {*slots, slot})
+        slot, model = self._check(record)
+        places, before = free_places(model), read_readers(record.live_xml)
+        instance = next_instance(before, model)
+        await self._note(record.uuid, {**before, slot: Plugged(places[0], instance)})
         try:
             with self._listening(record.uuid, slot) as bound:
-                await self.link.call(lambda hypervisor: _make(hypervisor, record.uuid, slot, places, bound))
+                place = await self.link.call(lambda hypervisor: _make(hypervisor, record.uuid, slot, places, bound))
+            if place != places[0]:
+                await self._note(record.uuid, {**before, slot: Plugged(place, instance)})
         except BaseException:
             self.forget(record.uuid, slot)
             with suppress(VirtcardError):
-                await self._note(record.uuid, slots)
+                await self._note(record.uuid, before)
             raise
         return slot
+
+    def lost(self, record: DomainRecord) -> tuple[int, ...]:
+        """Readers that came with the machine, restored or migrated, and have nothing behind them; as they were made."""
+        readers = read_readers(record.live_xml)
+        found = (slot for slot in readers if not Path(self.path(record.uuid, slot)).exists())
+        return tuple(sorted(found, key=lambda slot: readers[slot].instance))
+
+    def may_plug(self, request: Request) -> bool:
+        """A rule says so."""
+        return self.permits.monitor(request) is Monitor.HOTPLUG
 
     async def unplug(self, record: DomainRecord, slot: int) -> None:
         """Take one reader away; its bridge has ended. One that is not there any more is no error."""
@@ -73,17 +95,18 @@ class Hotplug:
         await self._remove(uuid, reader.remove_chardev())
         self.forget(uuid, slot)
         fresh = await self.link.call(lambda hypervisor: hypervisor.record(uuid))
-        await self._note(uuid, set(read_slots(fresh.live_xml)) - {slot})
+        left = {other: reader for other, reader in read_readers(fresh.live_xml).items() if other != slot}
+        await self._note(uuid, left)
 
     def _require_permit(self, request: Request) -> None:
-        if self.permits.monitor(request) is not Monitor.HOTPLUG:
+        if not self.may_plug(request):
             raise PolicyDenied(
                 f"The policy does not let virtcardd give {request.name} a reader while it runs.",
                 hint='A rule for it must say monitor = "hotplug"; without --hotplug the reader comes at a cold start.',
             )
 
-    def _check(self, record: DomainRecord) -> tuple[int, tuple[UsbPlace, ...]]:
-        """Where the next reader goes: slot, and USB ports to try."""
+    def _check(self, record: DomainRecord) -> tuple[int, DomainModel]:
+        """Slot of the next reader, and the machine that has a USB port for it."""
         if not record.running or record.live_xml is None:
             raise DomainStateError(
                 f"{record.name} is not running.",
@@ -104,16 +127,16 @@ class Hotplug:
                 f"{record.name} has {limits.HOTPLUG_MAX} hot-plugged readers, and more are not given.",
                 hint=f"Take one away: virtcard disable {record.name} --hotplug --slot 1",
             )
-        places = free_places(parse_domain(record.live_xml))
-        if not places:
+        model = parse_domain(record.live_xml)
+        if not free_places(model):
             raise PreflightFailed(
                 f"{record.name} has no free USB port for a full-speed device like a reader.",
                 hint="Use a controller like <controller type='usb' model='qemu-xhci' ports='15'/>.",
             )
-        return slot, places
+        return slot, model
 
-    async def _note(self, uuid: UUID, slots: Iterable[int]) -> None:
-        element = slots_element(slots)
+    async def _note(self, uuid: UUID, readers: Mapping[int, Plugged]) -> None:
+        element = readers_element(readers)
         await self.link.call(
             lambda hypervisor: hypervisor.set_metadata(
                 uuid, element, uri=HOTPLUG_NAMESPACE, key=HOTPLUG_KEY, live=True, config=False
@@ -150,8 +173,8 @@ def warnings(name: str) -> tuple[Finding, ...]:
             Severity.WARNING,
             "not-savable",
             f"While {name} has a hot-plugged reader, libvirt cannot migrate it, and what it saves of it (save, "
-            "managed save, snapshots) cannot be restored.",
-            f"Run 'virtcard prepare-migrate {name}' before.",
+            "managed save, snapshots) cannot be restored, unless libvirt has virtcard's hook.",
+            f"Run 'virtcard prepare-migrate {name}' before, or install contrib/hooks/virtcard.py.",
         ),
         Finding(
             Severity.WARNING,
@@ -161,28 +184,32 @@ def warnings(name: str) -> tuple[Finding, ...]:
     )
 
 
-def _make(hypervisor: Hypervisor, uuid: UUID, slot: int, places: tuple[UsbPlace, ...], bound: socket.socket) -> None:
-    """All commands for a reader, on libvirt's thread; after an error nothing of it is left."""
+def _make(
+    hypervisor: Hypervisor, uuid: UUID, slot: int, places: tuple[UsbPlace, ...], bound: socket.socket
+) -> UsbPlace:
+    """All commands for a reader, on libvirt's thread; after an error nothing of it is left. Where it is."""
     reader = HotReader(slot)
     try:
         for command in reader.listen():
             _must(hypervisor, uuid, command, bound)
-        _place(hypervisor, uuid, reader, places)
+        place = _place(hypervisor, uuid, reader, places)
         _must(hypervisor, uuid, reader.add_card())
     except VirtcardError:
         for command in (reader.remove_reader(), reader.remove_chardev()):
             with suppress(VirtcardError):
                 hypervisor.monitor(uuid, command)
         raise
+    return place
 
 
-def _place(hypervisor: Hypervisor, uuid: UUID, reader: HotReader, places: tuple[UsbPlace, ...]) -> None:
+def _place(hypervisor: Hypervisor, uuid: UUID, reader: HotReader, places: tuple[UsbPlace, ...]) -> UsbPlace:
     """Ports that libvirt calls free may hold a hot-plugged reader."""
     *others, last = places
     for place in others:
         if not hypervisor.monitor(uuid, reader.add_reader(place)).error:
-            return
+            return place
     _must(hypervisor, uuid, reader.add_reader(last))
+    return last
 
 
 def _must(hypervisor: Hypervisor, uuid: UUID, command: Command, passed: socket.socket | None = None) -> None:

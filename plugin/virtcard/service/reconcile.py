@@ -34,6 +34,8 @@ UNREADABLE = ReaderState(
 )
 """What is known of a domain whose XML cannot be read. Its bridge, if there is one, goes on."""
 
+LOST = "A reader that was hot-plugged came here with the machine, and no card can be put in it."
+
 Verifier = Callable[[UUID, str], Callable[[int], None] | None]
 """For a domain's UUID and name: the check of a socket's peer pid, or None where there is no QEMU."""
 
@@ -77,6 +79,7 @@ class Reconciler:
             state = _state(record)
         else:
             self.conflicts.discard(record.uuid)
+        record = await self._revive(record, wish, notes)
         self.changes.note_paths(record)
         if not record.running:
             self.end_of_run(record.uuid)
@@ -88,6 +91,24 @@ class Reconciler:
             wanted = self._desired(record, slot, wish.card if slot == slots[0] else "")
             await self._serve(record, slot, wanted, self._request(record, wish.tags, slot), notes)
         self._show(record, wish, state, slots, notes)
+
+    async def _revive(self, record: DomainRecord, wish: Wish, notes: list[Trouble]) -> DomainRecord:
+        """A machine that was restored or migrated brought hot-plugged readers along, with nothing behind them: where a
+        rule permits it they are made anew, else a person must take them away. The domain as it is then."""
+        lost = self.hotplug.lost(record) if record.state in GUEST_RUNS else ()
+        request = Request(record.uuid, record.name, wish.tags, self.permits.wisher)
+        if lost and not self.hotplug.may_plug(request):
+            notes.append(Trouble(LOST, f"Run 'virtcard disable {record.name} --hotplug'."))
+            return record
+        try:
+            for slot in lost:
+                await self.bridges.end((record.uuid, slot))
+                await self.hotplug.unplug(record, slot)
+            for _ in lost:  # after all have gone, so that QEMU numbers them as before
+                await self.hotplug.plug(await self.changes.read(record.uuid), request)
+        except VirtcardError as error:
+            notes.append(Trouble.of(error))
+        return await self.changes.read(record.uuid) if lost else record
 
     def _drop_all_but(self, uuid: UUID, slots: tuple[int, ...]) -> None:
         """End the bridges to readers that are gone."""
