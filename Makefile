@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
 SECONDS = 300
 
-.PHONY: help deps demo extension test lint soak bench fuzz clean
+.PHONY: help deps demo extension test lint soak man bench fuzz clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
@@ -12,6 +12,7 @@ help:
 	@echo "make test    ruff, mypy, and every test but the long ones"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
+	@echo "make man     build the man pages in build/man"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
 	@echo "make fuzz    look for input that breaks parsers, session, cards, guard or planner (SECONDS=300)"
 	@echo "make clean   remove what was built; Debian packages stay"
@@ -44,6 +45,10 @@ soak: deps
 	@echo "soak: the long tests"
 	@$(PYTEST) -m soak
 	@echo "soak: all long tests passed"
+
+man: deps
+	@.venv/bin/python contrib/man/manual.py build/man
+	@echo "man: try man -l build/man/man1/virtcard.1"
 
 bench: deps
 	@.venv/bin/python tests/bench

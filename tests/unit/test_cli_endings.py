@@ -65,6 +65,7 @@ def test_help_lists_every_verb_and_every_exit_code(capsys: Capture) -> None:
     assert run(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {verb} " in printed for verb in VERBS)
+    assert "..." not in printed.split("Commands:")[1], "a summary is too long for its line"
     assert "5 denied by policy" in printed
 
 

@@ -10,9 +10,9 @@ from virtcard.cli.complete import SHELLS, answer
 @click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def verb(shell: str) -> int:
-    """Print the script by which a shell completes virtcard's words.
+    """Print the completion script of a shell.
 
-    Verbs and options, and from virtcardd the names of VMs, readers and software cards. For yourself alone:
+    It completes verbs and options, and from virtcardd the names of VMs, readers and software cards. For yourself alone:
 
     \b
     source <(virtcard completion bash)                  in ~/.bashrc

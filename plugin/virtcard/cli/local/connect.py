@@ -18,10 +18,10 @@ from virtcard.cli.local.foreground import insecure_option, pki_option, security,
 @click.option("--tls-hostname", metavar="NAME", default="", help="tls: the name in QEMU's certificate, if not HOST.")
 @insecure_option
 def verb(endpoint: str, source: str, *, reconnect: bool, pki: Path | None, tls_hostname: str, insecure: bool) -> None:
-    """Bring a card to a machine whose QEMU listens, without virtcardd.
+    """Bring a card to a QEMU that listens.
 
-    The card is in the virtual reader until Ctrl-C. SOURCE is reader:GLOB, the card in a host reader whose name
-    matches, or card:NAME, a software card. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
+    This needs no virtcardd. The card is in the virtual reader until Ctrl-C. SOURCE is reader:GLOB, the card in a host
+    reader whose name matches, or card:NAME, a software card. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
 
     \b
     unix:///PATH         a socket on this machine

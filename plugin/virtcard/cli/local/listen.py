@@ -17,10 +17,10 @@ from virtcard.cli.local.foreground import insecure_option, pki_option, security,
 @pki_option
 @insecure_option
 def verb(endpoint: str, source: str, *, reconnect: bool, pki: Path | None, insecure: bool) -> None:
-    """Wait with a card for a machine whose QEMU calls, without virtcardd.
+    """Wait with a card for a QEMU that calls.
 
-    A machine that migrates calls again from its new host, and finds its card. SOURCE is as for 'virtcard connect',
-    and ENDPOINT is where to wait:
+    This needs no virtcardd. A machine that migrates calls again from its new host, and finds its card. SOURCE is as
+    for 'virtcard connect', and ENDPOINT is where to wait:
 
     \b
     unix:///PATH         a socket on this machine

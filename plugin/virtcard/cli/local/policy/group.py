@@ -19,7 +19,7 @@ POLICY_VERBS: Final = {
 
 @click.group("policy", cls=Verbs, modules=POLICY_VERBS)
 def verb() -> None:
-    """Look at the rules that say which machine may use which card.
+    """Look at the rules: who may use which card.
 
     They are those of the chosen virtcardd (--system or --session): the admin's files come first, then grants, then the
     vendor's. The first rule that fits decides, and none means no.
