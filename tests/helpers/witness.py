@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -17,6 +18,9 @@ from helpers.scripted_card import ATR_T0, OK
 from virtcard.card.reader import Disposition, Handle, PcscError, Result
 
 DENIED, WRONG_PIN, LOST, UNKNOWN = b"\x69\x82", b"\x63\xc3", b"\x69\x85", b"\x6d\x00"
+MORE, FETCH = 0x61, b"\x00\xc0\x00\x00\x00"
+VISIT = 20
+"""Questions of a visit after its SELECT."""
 APPLICATIONS = (b"\xf0witness-one", b"\xf0witness-two", b"\xf0witness-three")
 
 
@@ -86,6 +90,10 @@ class Lost(Exception):
     """6985: what the command continued was lost, and is to be begun again."""
 
 
+Question = Generator[list[bytes], list[bytes], None]
+"""Gives its commands, and gets their answers, each with what GET RESPONSE fetched; Lost is thrown in when one was."""
+
+
 @dataclass
 class User:
     """Asks random questions and checks each answer. Without `knows_pin` it asks for what needs a login all the same."""
@@ -95,6 +103,7 @@ class User:
     seed: int
     knows_pin: bool = True
     mistakes: list[str] = field(default_factory=list)
+    commands: int = 0
     answers: int = 0
     refused: int = 0
     lost: int = 0
@@ -103,6 +112,7 @@ class User:
     """Commands that needed a login, and got through."""
     _logged_in: bool = False
     _selected: bytes = b""
+    """Empty when it is not known."""
     _number: int = 0
 
     def __post_init__(self) -> None:
@@ -110,8 +120,9 @@ class User:
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.answers} answers, {self.proven} behind the PIN, {self.denied} denied, "
-            f"{self.lost} begun again, {self.refused} refused, {len(self.mistakes)} wrong: {self.mistakes[:3]}"
+            f"{self.name}: {self.commands} commands, {self.answers} questions answered, {self.proven} behind the PIN, "
+            f"{self.denied} denied, {self.lost} begun again, {self.refused} refused, "
+            f"{len(self.mistakes)} wrong: {self.mistakes[:3]}"
         )
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -120,74 +131,94 @@ class User:
             self.ask()
 
     def ask(self) -> None:
-        """One question."""
-        questions = [self._select, self._which, self._echo, self._prove, self._prove]
-        if self.knows_pin:
-            questions += [self._log_in, self._log_in]
+        """One question, whose commands go one by one."""
+        question = self._any() if self._selected else self._select()
         try:
-            (self._rng.choice(questions) if self._selected else self._select)()
-            self.answers += 1
+            answers = [self._fetched(command) for command in next(question)]
         except Refused:
-            self.refused += 1
-            self._selected = b""
+            self._was_refused(question)
         except Lost:
-            self.lost += 1
-            self._selected = b""  # a SELECT whose answer was lost was done all the same
+            self._was_lost(question)
+        else:
+            self._was_answered(question, answers)
 
     def forget(self) -> None:
         """Others may have selected something meanwhile, as a program of the host must expect."""
         self._selected = b""
 
-    def _select(self) -> None:
+    def _any(self) -> Question:
+        questions = [self._select, self._which, self._echo, self._prove, self._prove]
+        if self.knows_pin:
+            questions += [self._log_in, self._log_in]
+        return self._rng.choice(questions)()
+
+    def _was_answered(self, question: Question, answers: list[bytes]) -> None:
+        with suppress(StopIteration):
+            question.send(answers)
+        self.answers += 1
+
+    def _was_lost(self, question: Question) -> None:
+        with suppress(Lost, StopIteration):
+            question.throw(Lost())
+        self.lost += 1
+
+    def _was_refused(self, question: Question) -> None:
+        question.close()
+        self.refused += 1
+        self._selected = b""
+
+    def _select(self) -> Question:
         name = self._rng.choice(APPLICATIONS)
-        self._expect(self._ask(b"\x00\xa4\x04\x00", name), b"\x6f" + name, "SELECT")
-        self._selected = name
+        try:
+            (answer,) = yield [_command(b"\x00\xa4\x04\x00", name)]
+            self._expect(answer, b"\x6f" + name, "SELECT")
+        finally:
+            self._selected = name  # if the rest of its answer was lost, too
 
-    def _which(self) -> None:
+    def _which(self) -> Question:
         number = self._next()
-        self._expect(self._fetched(b"\x00\xca" + number), self._selected + number, "GET DATA")
+        (answer,) = yield [b"\x00\xca" + number]
+        if self._selected:
+            self._expect(answer, self._selected + number, "GET DATA")
 
-    def _echo(self) -> None:
+    def _echo(self) -> Question:
         parts = [self._next() + self._rng.randbytes(6) for _ in range(self._rng.randint(1, 4))]
-        for part in parts[:-1]:
-            answer = self._raw(_command(b"\x10\x2a\x9e\x9a", part))
-            if answer != OK:
-                self._wrong("a chain", answer)
-                return
-        self._expect(self._ask(b"\x00\x2a\x9e\x9a", parts[-1]), b"".join(parts), "a chain")
+        *begun, answer = yield [
+            *(_command(b"\x10\x2a\x9e\x9a", part) for part in parts[:-1]),
+            _command(b"\x00\x2a\x9e\x9a", parts[-1]),
+        ]
+        for part in begun:
+            self._expect(part, b"", "the beginning of a chain")
+        self._expect(answer, b"".join(parts), "a chain")
 
-    def _log_in(self) -> None:
-        self._logged_in = True  # before: the answer may get lost
-        answer = self._raw(_command(b"\x00\x20\x00\x80", pin_of(self.name)))
-        if answer != OK:
-            self._wrong("VERIFY", answer)
+    def _log_in(self) -> Question:
+        try:
+            (answer,) = yield [_command(b"\x00\x20\x00\x80", pin_of(self.name))]
+            self._expect(answer, b"", "VERIFY")
+        finally:
+            self._logged_in = True  # the answer may have been lost
 
-    def _prove(self) -> None:
+    def _prove(self) -> Question:
         number = self._next()
-        answer = self._raw(_command(b"\x00\x88\x00\x00", number))
+        (answer,) = yield [_command(b"\x00\x88\x00\x00", number)]
         if answer == DENIED:
             self.denied += 1
             return
-        answer = self._rest(answer)
+        self.proven += answer[-2:] == OK
         if not (self.knows_pin and self._logged_in) or answer != self.name.encode() + number + OK:
             self._wrong("a command behind the PIN", answer)
-        self.proven += 1
 
     def _next(self) -> bytes:
         self._number = (self._number + 1) % 0x10000
         return self._number.to_bytes(2)
 
-    def _ask(self, header: bytes, data: bytes) -> bytes:
-        return self._fetched(_command(header, data))
-
     def _fetched(self, command: bytes) -> bytes:
-        return self._rest(self._raw(command))
-
-    def _rest(self, answer: bytes) -> bytes:
-        """GET RESPONSE, when there is something to fetch."""
-        return self._raw(b"\x00\xc0\x00\x00" + answer[1:2]) if answer[0] == 0x61 and len(answer) == 2 else answer
+        """The answer, with what GET RESPONSE fetches when there is something."""
+        answer = self._raw(command)
+        return self._raw(FETCH[:4] + answer[1:2]) if answer[0] == MORE and len(answer) == 2 else answer
 
     def _raw(self, command: bytes) -> bytes:
+        self.commands += 1
         answer = self.exchange(command)
         if answer == LOST:
             raise Lost
@@ -199,6 +230,49 @@ class User:
 
     def _wrong(self, what: str, answer: bytes) -> None:
         self.mistakes.append(f"{what}: {answer!r}")
+
+
+class Visitor(User):
+    """Asks many questions at a time, where it takes long to begin: each command with a GET RESPONSE behind it.
+
+    `exchange_all` sends commands over one PC/SC handle; None stands for one that was not carried out.
+    """
+
+    def __init__(
+        self, name: str, exchange_all: Callable[[list[bytes]], list[bytes | None]], seed: int, *, knows_pin: bool
+    ) -> None:
+        super().__init__(name, lambda command: exchange_all([command])[0] or b"", seed, knows_pin)
+        self._exchange_all = exchange_all
+
+    def ask(self) -> None:
+        """One visit."""
+        questions = [self._select(), *(self._any() for _ in range(VISIT))]
+        asked = [(question, next(question)) for question in questions]
+        sent = [command for _, commands in asked for each in commands for command in _with_fetch(each)]
+        self.commands += len(sent)
+        answers = iter(self._exchange_all(sent))
+        for question, commands in asked:
+            self._judge(question, [_joined([next(answers) for _ in _with_fetch(each)]) for each in commands])
+
+    def _judge(self, question: Question, answers: list[bytes | None]) -> None:
+        known = [answer for answer in answers if answer is not None]
+        if len(known) < len(answers):
+            self._was_refused(question)
+        elif LOST in known or (UNKNOWN in known and not self._selected):
+            self._was_lost(question)  # after a SELECT without an answer a guard knows no application
+        else:
+            self._was_answered(question, known)
+
+
+def _with_fetch(command: bytes) -> list[bytes]:
+    """Within a chain there is nothing to fetch, and GET RESPONSE would end it (ISO 7816-4, 5.3.3)."""
+    return [command] if command[0] & 0x10 else [command, FETCH]
+
+
+def _joined(answers: list[bytes | None]) -> bytes | None:
+    """What a command gave, with what was fetched if there was something."""
+    first, *rest = answers
+    return rest[0] if rest and first is not None and first[0] == MORE and len(first) == 2 else first
 
 
 class Program:
