@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
 from helpers.fake_card import FakeCard
+from helpers.guard_table import UNKNOWN, Row
 from virtcard.card.base import Card
+from virtcard.card.guard.applications import Application
 from virtcard.card.guard.guard import Consent, Guard
 from virtcard.card.guard.ledger import PinLedgers
 from virtcard.card.guard.operations import Operation
 from virtcard.card.guard.pins import PinGuard
 from virtcard.card.guard.profile import Profile, compile_profile
 from virtcard.card.guard.refusal import Reason
+
+PART_OF_A_NAME = "A0000003"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +104,35 @@ def answering(answers: dict[str, str]) -> Callable[[bytes], bytes]:
         return bytes.fromhex(found)
 
     return answer
+
+
+def row_passes(profile: Profile, row: Row) -> bool:
+    """The command of a row reaches a card on which its application is selected."""
+    guarded = Guarded(profile=profile)
+    if row.name:
+        guarded.select(PART_OF_A_NAME if row.name == UNKNOWN else row.name)
+    return guarded.passes(row.command)
+
+
+def let_through(profile: Profile, application: Application) -> tuple[int, int]:
+    """How many headers a profile lets through to an application, and how many more it does with certain data only."""
+    allowed = profile._table(application, (), ()).allowed
+    assert allowed is not None
+    always = certain = 0
+    for rules in allowed.values():
+        if any(only is None and not mask for mask, _, only in rules):
+            always += 0x10000
+            continue
+        free = {parameters for mask, value, only in rules if only is None for parameters in _fitting(mask, value)}
+        bound = {parameters for mask, value, only in rules if only is not None for parameters in _fitting(mask, value)}
+        always += len(free)
+        certain += len(bound - free)
+    return always, certain
+
+
+def _fitting(mask: int, value: int) -> list[int]:
+    """All P1 and P2, as one number, that fit."""
+    found = [value]
+    for bit in (1 << number for number in range(16) if not mask >> number & 1):
+        found += [one | bit for one in found]
+    return found
