@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.dressed import dressed
+from helpers.fake_card import FakeCard
 from helpers.guard_table import CARD_MANAGER, FOREIGN, OATH, OTP, PIV
 from helpers.guarded import Commands, Guarded
+from virtcard import limits
 from virtcard.card.guard.applications import PREFIXES, Application, application_of
 from virtcard.card.guard.classes import CLASSES, ClassByte, Kind
 from virtcard.card.guard.pattern import parse_pattern
 from virtcard.card.guard.profile import compile_profile
 from virtcard.errors import InvalidArgument
 
-PUT_DATA = "00DB3FFF035C017E"
+README = (Path(__file__).parents[2] / "README.md").read_text()
+PUT_DATA, GENERATE = "00DB3FFF035C017E", "0047009A05AC03800111"
 SIGN_9A, SIGN_9C = "0087079A0401020304", "0087079C0401020304"
 
 
@@ -91,7 +97,7 @@ def test_allow_adds_a_command() -> None:
     guarded = with_tables(PIV, Commands("A000000308", allow=("DB3FFF",)))
     assert guarded.passes(PUT_DATA)
     assert guarded.refuses("00DB0000035C017E") == "6982"
-    assert guarded.refuses("0047009A05AC03800111") == "6d00"
+    assert guarded.refuses(GENERATE) == "6d00"
 
 
 def test_deny_takes_one_away() -> None:
@@ -164,6 +170,27 @@ def test_read_may_be_the_base() -> None:
     assert guarded.passes(SIGN_9A)
     assert guarded.passes("0020008008313233343536FFFF")
     assert guarded.refuses(SIGN_9C) == "6982"
+
+
+# The README's example
+
+
+def test_the_table_in_the_readme_does_what_it_says() -> None:
+    section = README.split("## Commands and PINs")[1].split("## ")[0]
+    rules = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    ") and "virtcard" not in line)
+    card = FakeCard()
+    guarded = dressed(card, rules, vm="win11", reader="Yubico YubiKey CCID 00 00").card
+    guarded.power_on()
+    said = [guarded.transmit(bytes.fromhex(command)).hex() for command in ("00B0000000", "00CA010100")]
+    assert said == ["6982", "9000"]
+    guarded.transmit(bytes.fromhex("00A4040005A000000308"))
+    said = [guarded.transmit(bytes.fromhex(command)).hex() for command in (PUT_DATA, SIGN_9A, SIGN_9C, GENERATE)]
+    assert said == ["9000", "9000", "6982", "6d00"]
+
+
+def test_the_tries_in_the_readme_are_those_that_are_assumed() -> None:
+    assert (limits.PIN_TRIES_ASSUMED, limits.KEY_TRIES_ASSUMED) == (3, 10)
+    assert "from\nthree tries, and ten for keys" in README
 
 
 # What is wrong
