@@ -52,7 +52,10 @@ class Attempt:
 
 
 _LOG_OUT: Final = 0xFF
-_MANAGEMENT_KEY: Final = 0x9B
+MANAGEMENT_KEY: Final = 0x9B
+"""P2 of a GENERAL AUTHENTICATE that tries PIV's key of the administrator."""
+NO_KEY: Final = 0x00
+"""P2 of one that goes by a MANAGE SECURITY ENVIRONMENT before it."""
 _PIN, _PUK = 0x80, 0x81
 _RESET: Final = frozenset({0x2C, 0x2D})
 _VERIFY: Final = frozenset({0x20, 0x21})
@@ -65,8 +68,8 @@ def attempt_of(application: Application, command: Command) -> Attempt | None:
     if command.ins == Ins.EXTERNAL_AUTHENTICATE:
         number = 0 if application is Application.CARD_MANAGER else command.p2
         return _key(application, number)
-    if command.ins in GENERAL_AUTHENTICATE and command.p2 == _MANAGEMENT_KEY:
-        return None if _asks_only(command) else _key(application, _MANAGEMENT_KEY)
+    if command.ins in GENERAL_AUTHENTICATE and command.p2 == MANAGEMENT_KEY:
+        return None if _asks_only(command) else _key(application, MANAGEMENT_KEY)
     if application is Application.YUBIKEY_HSMAUTH and command.ins == 0x03:  # a credential's password
         return _key(application, 0)
     return None

@@ -14,7 +14,19 @@ from typing import Final
 
 from virtcard import limits
 from virtcard.card.guard.applications import Application
-from virtcard.card.guard.attempts import ALL, PACE, Attempt, Told, attempt_of, by_status, is_pace, lowest_set, pace_of
+from virtcard.card.guard.attempts import (
+    ALL,
+    MANAGEMENT_KEY,
+    NO_KEY,
+    PACE,
+    Attempt,
+    Told,
+    attempt_of,
+    by_status,
+    is_pace,
+    lowest_set,
+    pace_of,
+)
 from virtcard.card.guard.classes import Kind
 from virtcard.card.guard.commands import ENVELOPES, GENERAL_AUTHENTICATE, REFERENCE_DATA, Command, Ins
 from virtcard.card.guard.ledger import PinLedger, PinLedgers
@@ -75,7 +87,7 @@ class PinGuard:
         return (
             command.ins in REFERENCE_DATA
             or command.ins in ENVELOPES
-            or command.ins in GENERAL_AUTHENTICATE
+            or (command.ins in GENERAL_AUTHENTICATE and command.p2 in (NO_KEY, MANAGEMENT_KEY))
             or command.ins in (Ins.EXTERNAL_AUTHENTICATE, Ins.MANAGE_SECURITY_ENVIRONMENT)
             or command.cls.kind is Kind.READER
             or lowest_set(application, command) is not None
