@@ -51,6 +51,8 @@ class Pcscd:
     def __init__(self, path: Path = SOCKET) -> None:
         self.path = path
         self.port = 0
+        self.name = "Virtual PCD"
+        """Of its readers, at the next start: with another one, those that there were have been unplugged."""
         self.process: subprocess.Popen[bytes] | None = None
         self._log = path.with_suffix(".log")
         self._config = path.with_suffix(".conf")
@@ -103,7 +105,7 @@ class Pcscd:
 
     def _spawn(self) -> None:
         self._config.write_text(
-            f'FRIENDLYNAME "Virtual PCD"\nDEVICENAME /dev/null:{self.port:#x}\n'
+            f'FRIENDLYNAME "{self.name}"\nDEVICENAME /dev/null:{self.port:#x}\n'
             f"LIBPATH {DRIVER}\nCHANNELID {self.port:#x}\n"
         )
         namespace = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
