@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from helpers import login_victim
 from helpers.pcsc_lab import Lab
 from helpers.pcscd import READERS
 from helpers.scripted_card import ATR_T0, ATR_T1, OK, PROTECTED, SELECT, VERIFIED, VERIFY, ScriptedCard
@@ -195,6 +198,22 @@ def test_restart_of_pcscd_ends_the_lease(source: ReaderSource, lab: Lab) -> None
     card.power_off()
     lab.seen(ATR_T1)
     assert card.power_on() == ATR_T1
+    assert card.transmit(PROTECTED) == DENIED
+
+
+def test_login_of_a_daemon_that_is_killed_serves_nobody(source: ReaderSource) -> None:
+    """Nobody is left to reset the card; pcscd does it, whose client has gone."""
+    command = [sys.executable, login_victim.__file__, READERS[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == b"logged in\n"
+        victim.kill()
+    with host() as handle:
+        begin(handle)
+        assert handle.transmit(PROTECTED) == DENIED
+        assert handle.transmit(VERIFIED) == NOT_VERIFIED
+        handle.end(Disposition.LEAVE)
+    _, card = machine(source)
     assert card.transmit(PROTECTED) == DENIED
 
 
