@@ -207,5 +207,11 @@ class PeerStuck(PeerError):
     kind = "PeerStuck"
 
 
+class PeerRefuses(PeerError):
+    """The peer will not have us, and trying again would change nothing."""
+
+    kind = "PeerRefused"
+
+
 class LocalError(RuntimeError):
     """We called our own protocol code out of turn: a bug, never the peer's fault."""

@@ -184,6 +184,22 @@ SPICE_PASSWORD_MAX: Final = 60
 COMPLETION_PATIENCE: Final = 2.0
 """Seconds that a shell waits for completions; a person types on sooner."""
 
+SPICE_C_APDU_MAX: Final = 270
+"""Bytes of a guest's command over SPICE: spice-server's buffer. With 12 more it stalls, and far beyond it runs over the
+heap of QEMU (smartcard.cpp)."""
+
+SPICE_CHANNELS_MAX: Final = 256
+"""Channels of all clients of a SPICE server; a viewer has about ten."""
+
+SPICE_VIEWER_SETTLE: Final = 3.0
+"""Seconds after which a viewer has opened all the channels that it will; it takes less than one."""
+
+QMP_PATIENCE: Final = 5.0
+"""Seconds for a question to QEMU's monitor; it takes a millisecond."""
+
+QMP_ANSWER_MAX: Final = 256 * 1024
+"""Bytes of its answer: about 170 for each channel."""
+
 CALL_PATIENCE: Final = 120.0
 """Seconds that a command waits for a change: a person may have to answer polkit's dialog first."""
 

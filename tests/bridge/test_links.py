@@ -16,12 +16,12 @@ from virtcard import limits
 from virtcard.bridge.attempt import dial
 from virtcard.bridge.dial import Calling, Dial, Waiting
 from virtcard.bridge.endpoint import Endpoint, Scheme
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line, Link
 from virtcard.bridge.poller import Poller, Wakeup
 from virtcard.errors import Disconnected, PeerError
 
 
-def proceed(attempt: Dial) -> Link:
+def proceed(attempt: Dial) -> Line:
     """Poll and proceed until the link stands."""
     while True:
         poll = select.poll()

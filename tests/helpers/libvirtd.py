@@ -28,6 +28,7 @@ FIRST_CPU = min(os.sched_getaffinity(0))
 one. (libvirt gives its QEMUs all cores again.)"""
 
 NOBODY = 65_534
+UNPRIVILEGED = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"]
 START_PATIENCE = 20.0
 STOP_PATIENCE = 10.0
 
@@ -69,6 +70,11 @@ class Libvirtd:
             "XDG_DATA_HOME": str(self.directory / "data"),
             "XDG_STATE_HOME": str(self.directory / "state"),
         }
+
+    @staticmethod
+    def somebody() -> list[str]:
+        """The words that make a program one of the user whose `qemu:///session` this is."""
+        return UNPRIVILEGED if os.getuid() == 0 else []
 
     def start(self) -> None:
         """Start both daemons, or libvirtd alone after `kill`; returns when libvirtd answers."""
@@ -120,14 +126,13 @@ class Libvirtd:
 
     def _namespaces(self) -> list[str]:
         """The words that put a daemon where it is not root, and where it has a host name of its own."""
-        unprivileged = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}"]
         names = [f"hostname {self._hostname}"] if self._hostname else []
         mounts = [f"mount --bind {self._hooks} /etc/libvirt/hooks"] if self._hooks else []
         if names or mounts:
             script = " && ".join([*names, *mounts, 'exec "$@"'])
             apart = ["unshare", "--uts", "--mount", "--user", "--map-root-user"]
-            return [*apart, "sh", "-c", script, "sh", *unprivileged]
-        return unprivileged if os.getuid() == 0 else []
+            return [*apart, "sh", "-c", script, "sh", *UNPRIVILEGED]
+        return self.somebody()
 
     def _answers(self) -> bool:
         for name, daemon in self._daemons.items():

@@ -18,6 +18,9 @@ from virtcard.errors import InvalidArgument
         ("tcp://host.example:2001", Endpoint(Scheme.TCP, host="host.example", port=2001)),
         ("tcp://127.0.0.1:1", Endpoint(Scheme.TCP, host="127.0.0.1", port=1)),
         ("tcp://[::1]:65535", Endpoint(Scheme.TCP, host="::1", port=65535)),
+        ("spice://127.0.0.1:5900", Endpoint(Scheme.SPICE, host="127.0.0.1", port=5900)),
+        ("spice+tls://[::1]:5901", Endpoint(Scheme.SPICE_TLS, host="::1", port=5901)),
+        ("spice+unix:///run/spice.sock", Endpoint(Scheme.SPICE_UNIX, path="/run/spice.sock")),
         ("tls://host.example:2001", Endpoint(Scheme.TLS, host="host.example", port=2001)),
     ],
 )
@@ -44,7 +47,9 @@ def test_where_to_wait_is_written_like_where_to_go() -> None:
         "UNIX:///run/vm.sock",
         "tls://host",
         "tcp-listen://host:1",
-        "spice://host:1",
+        "spice://host",
+        "spice+unix://relative",
+        "spice+ssh://host:1",
         "tcp://",
         "tcp://host",
         "tcp://:2001",
@@ -67,6 +72,12 @@ def test_anything_else_is_refused_with_a_hint(text: str) -> None:
         parse_endpoint(text)
     assert caught.value.message.endswith(".")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["spice://host:1", "spice+tls://host:1", "spice+unix:///a"])
+def test_a_spice_server_is_not_waited_for(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="does not call"):
+        parse_endpoint(text, listen=True)
 
 
 def test_path_of_107_bytes_fits_and_one_more_does_not() -> None:

@@ -31,6 +31,7 @@ ROOMS: Final[dict[str, frozenset[str]]] = {
     "bus": frozenset({"bus", "service", "domain.finding"}),  # findings are what the service's checks answer
     "service": frozenset({"service", "bridge", "card", "domain", "policy"}),
     "bridge": frozenset({"bridge", "card", "wire"}),
+    "bridge.spice.ticket": frozenset({"bridge", "card", "wire"}),  # of the bridge, and the one that may encrypt
     "card": frozenset({"card", "wire"}),
     "domain": frozenset({"domain"}),
     "policy": frozenset({"policy"}),
@@ -56,7 +57,7 @@ DOORS: Final = {
     "lxml": ["domain"],
     "jinja2": ["domain"],
     "markupsafe": ["domain"],
-    "cryptography": ["card"],
+    "cryptography": ["card", "bridge.spice.ticket"],
     "asyncinotify": ["card.soft.watch"],
     "msgspec": ["policy", "service", "card.soft"],
     "click": ["cli", "daemon"],

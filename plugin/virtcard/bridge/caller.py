@@ -7,13 +7,10 @@ from collections.abc import Callable
 from random import Random
 
 from virtcard import limits
-from virtcard.bridge.attempt import dial
 from virtcard.bridge.backoff import Backoff
 from virtcard.bridge.dial import Dial
-from virtcard.bridge.endpoint import Endpoint
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line
 from virtcard.bridge.timers import Timers
-from virtcard.bridge.tls import TlsSettings
 from virtcard.errors import VirtcardError
 
 Verify = Callable[[int], None]
@@ -22,20 +19,17 @@ namespace."""
 
 
 class Caller:
-    """Used by one worker thread. `wake` brings it back here when `has_news` has become true."""
+    """Used by one worker thread. `begin` begins an attempt; `wake` brings it back here when there is news."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        begin: Callable[[], Dial],
         verify: Verify | None,
         timers: Timers,
         rng: Random | None,
         wake: Callable[[], None],
-        *,
-        tls: TlsSettings | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._tls = tls
+        self._begin = begin
         self._verify = verify
         self._wake = wake
         self._backoff = Backoff(rng=rng)
@@ -58,14 +52,14 @@ class Caller:
         if self._dial is not None:
             self._dial.overdue()
         else:
-            self._dial = dial(self._endpoint, self._tls)
+            self._dial = self._begin()
         self._look_at_clock()
 
     def target(self) -> tuple[int, int]:
         """Descriptor and events to poll; -1 between two attempts."""
         return (self._dial.fileno(), self._dial.events) if self._dial else (-1, 0)
 
-    def proceed(self) -> Link | None:
+    def proceed(self) -> Line | None:
         """Go on when `target` is ready: the link, when it stands. Disconnected, or PeerError from `verify`."""
         link = self._dial.proceed() if self._dial else None
         if link is None:
@@ -119,7 +113,7 @@ class Caller:
         if until is not None:
             self._patience.start(max(0.0, until - time.monotonic()))
 
-    def _check(self, link: Link) -> None:
+    def _check(self, link: Line) -> None:
         pid = link.peer_pid()
         if self._verify is not None and pid is not None:
             self._verify(pid)

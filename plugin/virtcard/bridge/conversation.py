@@ -23,7 +23,7 @@ from virtcard.bridge.effects import (
     Transmit,
 )
 from virtcard.bridge.fault import describe
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line
 from virtcard.bridge.session import Session
 from virtcard.bridge.timers import Alarm, Timers
 from virtcard.errors import CardError, Internal, PeerError, VirtcardError
@@ -39,7 +39,7 @@ class Conversation:
 
     def __init__(
         self,
-        link: Link,
+        link: Line,
         timers: Timers,
         patience: Mapping[Timer, float],
         tell: Callable[[News], None],

@@ -10,7 +10,7 @@ from typing import Final
 from virtcard.bridge.backoff import Backoff
 from virtcard.bridge.conversation import Conversation, News
 from virtcard.bridge.effects import Effect, Ejected, Hung, Inserted, Ready, Refused, Timer
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line
 from virtcard.bridge.poller import Wakeup
 from virtcard.bridge.seat import Seat, Slot
 from virtcard.bridge.status import BridgeState, BridgeStatus, Bulletin, Observer
@@ -134,7 +134,7 @@ class Core:
             self.watch.stop()
             self.hire()
 
-    def begin(self, link: Link) -> None:
+    def begin(self, link: Line) -> None:
         """The peer is there and is who it should be."""
         self.talk = Conversation(link, self._timers, self.patience, self._on_news, self._ring)
         self.publish(BridgeState.GREETING)

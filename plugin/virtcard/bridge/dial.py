@@ -14,7 +14,7 @@ from typing import Final
 
 from virtcard import limits
 from virtcard.bridge.endpoint import Endpoint, Scheme
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line, Link
 from virtcard.errors import Disconnected, VirtcardError
 
 _SOCKET_MODE: Final = 0o660
@@ -44,7 +44,7 @@ class Dial(ABC):
         """The descriptor to poll."""
 
     @abstractmethod
-    def proceed(self) -> Link | None:
+    def proceed(self) -> Line | None:
         """The link when it stands, None when there is more to wait for."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Where a VSCard peer is reached: unix, TCP and TLS addresses, called or listened on."""
+"""Where a VSCard peer is reached: unix, TCP, TLS and SPICE addresses, called or listened on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from virtcard import limits
 from virtcard.errors import InvalidArgument
 
-_FORMS: Final = "Write unix:///PATH, tcp://HOST:PORT or tls://HOST:PORT."
+_FORMS: Final = "Write unix:///PATH, tcp://HOST:PORT, tls://HOST:PORT, or spice, spice+tls or spice+unix for SPICE."
 _PORT_MAX: Final = 65_535
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^\[\]:/]*)):(?P<port>[^:]*)")
 
@@ -22,6 +22,27 @@ class Scheme(StrEnum):
     UNIX = "unix"
     TCP = "tcp"
     TLS = "tls"
+    SPICE = "spice"
+    SPICE_TLS = "spice+tls"
+    SPICE_UNIX = "spice+unix"
+
+    @property
+    def is_unix(self) -> bool:
+        """A socket on this host, by its path."""
+        return self in {Scheme.UNIX, Scheme.SPICE_UNIX}
+
+    @property
+    def is_spice(self) -> bool:
+        """A SPICE server, whose smart card channel is meant."""
+        return self in _CARRIERS
+
+    @property
+    def carrier(self) -> Scheme:
+        """What is below SPICE; itself when there is no SPICE."""
+        return _CARRIERS.get(self, self)
+
+
+_CARRIERS: Final = {Scheme.SPICE: Scheme.TCP, Scheme.SPICE_TLS: Scheme.TLS, Scheme.SPICE_UNIX: Scheme.UNIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +63,7 @@ class Endpoint:
         return cls(Scheme.UNIX, path=path, listen=listen)
 
     def __str__(self) -> str:
-        if self.scheme is Scheme.UNIX:
+        if self.scheme.is_unix:
             return f"{self.scheme}://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
@@ -54,8 +75,11 @@ def parse_endpoint(text: str, *, listen: bool = False) -> Endpoint:
     if not separator or word not in set(Scheme):
         raise InvalidArgument(f"{text!r} is not an endpoint.", hint=_FORMS)
     scheme = Scheme(word)
-    if scheme is Scheme.UNIX:
-        return Endpoint.unix(rest, listen=listen)
+    if scheme.is_spice and listen:
+        raise InvalidArgument("A SPICE server does not call.", hint=f"Go there with: virtcard connect {text} SOURCE")
+    if scheme.is_unix:
+        _check_path(rest)
+        return Endpoint(scheme, path=rest, listen=listen)
     return _parse_tcp(scheme, rest, listen)
 
 

@@ -10,7 +10,7 @@ import ssl
 from virtcard.bridge.dial import Calling, Dial, failure
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.secured import SecuredLink, refused
-from virtcard.bridge.tls import Side, TlsSettings, reason, verdict
+from virtcard.bridge.tls import Security, Side, reason, verdict
 from virtcard.errors import Disconnected
 
 
@@ -71,7 +71,7 @@ class Securing(Dial):
 
     events = select.POLLOUT
 
-    def __init__(self, endpoint: Endpoint, settings: TlsSettings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Security) -> None:
         self._endpoint = endpoint
         self._hostname = settings.hostname or endpoint.host
         self._context = settings.context(Side.CLIENT)

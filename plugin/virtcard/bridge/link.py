@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from typing import Final
+from typing import Final, Protocol
 
 from virtcard import limits
 from virtcard.errors import PeerError, VirtcardError
@@ -16,6 +16,41 @@ _UCRED: Final = struct.Struct("3i")
 """struct ucred of unix(7): pid, uid, gid."""
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A peer whose machine went away is noticed within 90 seconds."""
+
+
+class Line(Protocol):
+    """What a bridge talks over. Its worker receives, and everything else happens under the bridge's lock."""
+
+    failure: VirtcardError | None
+    """Why the peer is gone, when that is known."""
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+
+    @property
+    def events(self) -> int:
+        """What to poll for."""
+
+    def peer_pid(self) -> int | None:
+        """The process at the other end of a unix socket, None elsewhere."""
+
+    def receive(self) -> bytes | None:
+        """What came; b"" when the peer is gone, None when there is nothing now."""
+
+    def unread(self) -> bool:
+        """Something came, or the peer went, that `receive` has not told yet."""
+
+    def send(self, data: bytes) -> None:
+        """Send whole messages; PeerError when the peer left too much unread."""
+
+    def flush(self) -> None:
+        """Send more of what was kept."""
+
+    def shutdown(self) -> None:
+        """End the conversation in both directions, and wake whoever polls."""
+
+    def close(self) -> None:
+        """Shut down, then close."""
 
 
 class Link:

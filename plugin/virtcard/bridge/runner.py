@@ -13,11 +13,13 @@ import time
 from collections.abc import Mapping
 from random import Random
 
+from virtcard.bridge.attempt import attempts
 from virtcard.bridge.caller import Caller, Verify
 from virtcard.bridge.core import Core
 from virtcard.bridge.effects import Timer
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.poller import Wakeup
+from virtcard.bridge.spice.settings import SpiceSettings
 from virtcard.bridge.status import BridgeState, BridgeStatus, Observer
 from virtcard.bridge.timers import SHARED, Timers
 from virtcard.bridge.tls import TlsSettings
@@ -31,7 +33,8 @@ __all__ = ["Bridge", "BridgeState", "BridgeStatus", "Observer", "Verify"]
 class Bridge:
     """Thread-safe; no method but `join` waits for a card, a peer or the network.
 
-    `verify` gets the pid behind a unix socket, and an endpoint with TLS needs `tls`. Without `reconnect` the bridge
+    `verify` gets the pid behind a unix socket. An endpoint with TLS needs `tls`, and one of SPICE `spice`. Without
+    `reconnect` the bridge
     closes when its peer goes away or is not there. `patience` replaces the session's timeouts, in seconds.
     """
 
@@ -42,6 +45,7 @@ class Bridge:
         *,
         verify: Verify | None = None,
         tls: TlsSettings | None = None,
+        spice: SpiceSettings | None = None,
         reconnect: bool = True,
         timers: Timers = SHARED,
         rng: Random | None = None,
@@ -49,7 +53,7 @@ class Bridge:
     ) -> None:
         self._reconnect = reconnect
         self._core = Core(observer, timers, rng, patience or {})
-        self._caller = Caller(endpoint, verify, timers, rng, self._core.kick_from_outside, tls=tls)
+        self._caller = Caller(attempts(endpoint, tls, spice), verify, timers, rng, self._core.kick_from_outside)
         self._core.hire = self._hire
         self._core.greeted = self._caller.succeeded
         self._thread: threading.Thread | None = None

@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 
 from virtcard.bridge.link import RECEIVE, Link
@@ -30,6 +31,10 @@ class SecuredLink(Link):
     def events(self) -> int:
         """What to poll for."""
         return select.POLLOUT if self._unanswered else super().events
+
+    def certificate(self) -> Mapping[str, object]:
+        """What the peer showed and we trust, in Python's own form."""
+        return self._tls.getpeercert() or {}
 
     def receive(self) -> bytes | None:
         """What came, with all that OpenSSL holds: poll() does not see that."""

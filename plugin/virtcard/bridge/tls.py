@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from virtcard import limits
 from virtcard.errors import Failed
@@ -74,6 +74,17 @@ class TlsSettings:
     def context(self, side: Side) -> ssl.SSLContext:
         """For one connection; Failed with a sentence about the file that is wrong."""
         return make_context(side, find_files(self.directory, side))
+
+
+class Security(Protocol):
+    """How a call is secured: with what, and for which name of the server, "" when it is that of the endpoint."""
+
+    @property
+    def hostname(self) -> str:
+        """The name in the server's certificate."""
+
+    def context(self, side: Side) -> ssl.SSLContext:
+        """For one connection."""
 
 
 def default_directory() -> Path:

@@ -11,10 +11,10 @@ from virtcard.bridge.cardcalls import CardCalls, GivenUp, let_go, unexpected
 from virtcard.bridge.conversation import Conversation
 from virtcard.bridge.core import Core
 from virtcard.bridge.fault import describe
-from virtcard.bridge.link import Link
+from virtcard.bridge.link import Line
 from virtcard.bridge.poller import Poller, Wakeup
 from virtcard.bridge.status import BridgeState
-from virtcard.errors import CardError, Internal, PeerError, VirtcardError
+from virtcard.errors import CardError, Internal, PeerError, PeerRefuses, VirtcardError
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class Worker:
     def _call_peer(self) -> None:
         self._reach(self._caller.call)
 
-    def _reach(self, step: Callable[[], Link | None]) -> None:
+    def _reach(self, step: Callable[[], Line | None]) -> None:
         try:
             link = step()
         except VirtcardError as error:
@@ -177,7 +177,7 @@ class Worker:
             with self._core.lock:
                 self._core.link_failed(remark, again=True)
 
-    def _greet(self, link: Link | None) -> None:
+    def _greet(self, link: Line | None) -> None:
         if link is None:
             return
         with self._core.lock:
@@ -193,7 +193,7 @@ class Worker:
 
     def _lost(self, error: VirtcardError | None) -> None:
         """The lock is held."""
-        self._core.link_failed(error, again=self._reconnect)
+        self._core.link_failed(error, again=self._reconnect and not isinstance(error, PeerRefuses))
         if self._core.stopping:
             self._caller.close()
         else:

@@ -19,6 +19,7 @@ from virtcard.limits import ACK_PATIENCE, EJECT_PATIENCE
 if TYPE_CHECKING:
     from virtcard.bridge.endpoint import Endpoint
     from virtcard.bridge.runner import Bridge, BridgeStatus
+    from virtcard.bridge.spice.settings import SpiceSettings
     from virtcard.bridge.tls import TlsSettings
     from virtcard.card.base import Card
 
@@ -55,20 +56,26 @@ def security(endpoint: Endpoint, *, pki: Path | None, hostname: str = "", insecu
         return settings
     if pki or hostname:
         raise InvalidArgument(f"{endpoint} has no TLS.", hint="Write tls://HOST:PORT.")
-    if endpoint.scheme is Scheme.TCP:
+    if endpoint.scheme.carrier is Scheme.TCP:
         _warn_of_plain(endpoint, insecure=insecure)
     return None
 
 
 def serve(
-    endpoint: Endpoint, card: Card, source: str, *, reconnect: bool = True, tls: TlsSettings | None = None
+    endpoint: Endpoint,
+    card: Card,
+    source: str,
+    *,
+    reconnect: bool = True,
+    tls: TlsSettings | None = None,
+    spice: SpiceSettings | None = None,
 ) -> None:
     """Run the bridge until it ends, Ctrl-C or SIGTERM, and leave in order; Failed when it ended with an error."""
     from virtcard.bridge.runner import Bridge
     from virtcard.card.selection import Selection
 
     tell = _teller(endpoint, source)
-    bridge = Bridge(endpoint, tell, reconnect=reconnect, tls=tls)
+    bridge = Bridge(endpoint, tell, reconnect=reconnect, tls=tls, spice=spice)
     tell(bridge.status)
     with _terminable():
         try:
@@ -78,7 +85,7 @@ def serve(
         finally:
             _leave(bridge)
     if error := bridge.status.last_error:
-        raise Failed(error)
+        raise Failed(error, hint=bridge.status.hint)
 
 
 def _warn_of_plain(endpoint: Endpoint, *, insecure: bool) -> None:
@@ -86,10 +93,11 @@ def _warn_of_plain(endpoint: Endpoint, *, insecure: bool) -> None:
 
     if is_loopback(endpoint.host):
         return
+    secured = "spice+tls://" if endpoint.scheme.is_spice else "tls://"
     sentence = f"Plain TCP at {endpoint} carries PINs in clear, and nobody knows who is at the other end."
     if not insecure:
-        raise InvalidArgument(sentence, hint="Use tls://; or say --insecure if you mean it.")
-    warn(sentence, "Use tls://.")
+        raise InvalidArgument(sentence, hint=f"Use {secured}; or say --insecure if you mean it.")
+    warn(sentence, f"Use {secured}.")
 
 
 def _leave(bridge: Bridge) -> None:
