@@ -107,14 +107,21 @@ class QemuGuest(Guest):
 
 @contextmanager
 def qemu_guest(
-    directory: Path, usb: Usb = "xhci", arguments: Sequence[str] = (), name: str = "guest"
+    directory: Path,
+    usb: Usb = "xhci",
+    arguments: Sequence[str] = (),
+    name: str = "guest",
+    *,
+    prefix: Sequence[str] = (),
 ) -> Iterator[QemuGuest]:
     """A guest booted in a QEMU of its own; `directory` must be short, for the sockets in it.
 
     `arguments` go to QEMU after the USB controller: `-chardev` and `-device` of a virtual reader.
+    `prefix` are words before the command, which put it into another namespace.
     """
     with (directory / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(qemu_command(directory, usb, arguments, name), stdout=log, stderr=log)
+        command = [*prefix, *qemu_command(directory, usb, arguments, name)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         wait_until(
             lambda: agent_path(directory, name).exists() or process.poll() is not None,
