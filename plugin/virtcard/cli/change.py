@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from virtcard.cli.busy import busy
 from virtcard.cli.door import Door, Properties
 from virtcard.cli.screen import printable, say, warn
 from virtcard.cli.shapes import finding
@@ -33,7 +34,8 @@ def virsh_wording(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def alter(client: Door, path: str, member: str, options: Mapping[str, Any]) -> Properties:
     """Call `member` of a domain; the result's dictionary."""
-    (result,) = client.call(path, DOMAIN, member, "a{sv}", (options,), timeout=CALL_PATIENCE)
+    with busy("virtcardd changes the domain; somebody may have to agree."):
+        (result,) = client.call(path, DOMAIN, member, "a{sv}", (options,), timeout=CALL_PATIENCE)
     values: Properties = result
     return values
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from virtcard.cli.busy import busy
 from virtcard.cli.complete import vms
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
@@ -26,6 +27,8 @@ def verb(choice: Choice, vm: str, config: bool, slot: Mapping[str, int]) -> None
     """
     with choice.open() as client:
         options = {"config": config, **slot}
-        client.call(client.find_domain(vm), DOMAIN, "Eject", "a{sv}", (options,), timeout=CALL_PATIENCE)
+        path = client.find_domain(vm)
+        with busy("The card goes out."):
+            client.call(path, DOMAIN, "Eject", "a{sv}", (options,), timeout=CALL_PATIENCE)
     which = f" in slot {slot['slot']}" if slot else ""
     say(f"The virtual reader{which} of domain '{vm}' is empty.")

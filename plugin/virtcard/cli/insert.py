@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from virtcard.cli.busy import busy
 from virtcard.cli.complete import sources, vms
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
@@ -32,7 +33,9 @@ def verb(choice: Choice, vm: str, source: str, config: bool, slot: Mapping[str, 
     """
     with choice.open() as client:
         body = (source, {"config": config, **slot})
-        (bridge,) = client.call(client.find_domain(vm), DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
+        path = client.find_domain(vm)
+        with busy("The card goes in; somebody may have to agree."):
+            (bridge,) = client.call(path, DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
         card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
     if bridge == NO_BRIDGE:
         say(f"Domain '{vm}' is off; its metadata asks for {card or 'the card'} now.")

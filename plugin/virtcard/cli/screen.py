@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 ACCENTS = {
     "ok": "green",
@@ -16,18 +21,21 @@ ACCENTS = {
     "failed": "red",
     "conflict": "red",
 }
+"""Words that say how things stand, and their colours."""
+COLOURS = {"red": 31, "green": 32, "yellow": 33}
+"""Select Graphic Rendition of ECMA-48."""
 
 
 def complain(sentence: str, hint: str = "") -> None:
     """An error on stderr: one sentence, and below it what to do."""
-    print(f"virtcard: {printable(sentence)}", file=sys.stderr)
+    print(f"{painted('virtcard:', 'red', sys.stderr)} {printable(sentence)}", file=sys.stderr)
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr)
 
 
 def warn(sentence: str, hint: str = "") -> None:
     """Something to know on stderr, while the command goes on."""
-    print(f"warning: {printable(sentence)}", file=sys.stderr)
+    print(f"{painted('warning:', 'yellow', sys.stderr)} {printable(sentence)}", file=sys.stderr)
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr)
 
@@ -57,20 +65,51 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
+def is_plain(stream: TextIO) -> bool:
+    """Nothing moves there and nothing is drawn: it is no terminal, or one that can do no more than print."""
+    return not stream.isatty() or os.environ.get("TERM") == "dumb"
+
+
+def painted(text: str, colour: str, stream: TextIO) -> str:
+    """`text` in a colour, on a terminal whose owner wants any (https://no-color.org)."""
+    if is_plain(stream) or os.environ.get("NO_COLOR") or not colour:
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+
+
+def accented(word: str, width: int = 0) -> str:
+    """For stdout: a word that says how things stand in its colour, and spaces up to `width`."""
+    return painted(word, ACCENTS.get(word, ""), sys.stdout) + " " * (width - len(word))
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows below titles: drawn on a terminal, aligned by spaces anywhere else."""
-    clean = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    """Rows below titles: drawn to fit a terminal, aligned by spaces anywhere else."""
     if sys.stdout.isatty():
-        _draw(titles, clean)
+        from rich.console import Console
+
+        Console().print(drawing(titles, rows))
     else:
-        _align([titles, *clean])
+        _align([titles, *_clean(rows)])
+
+
+def drawing(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table as rich draws it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        drawn.add_column(title, overflow="fold")
+    for row in _clean(rows):
+        drawn.add_row(*(Text(cell, style=ACCENTS.get(cell, "")) for cell in row))
+    return drawn
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> None:
     """`Title:  value` lines, as `virsh dominfo` has them."""
     width = max(len(title) for title, _ in pairs) + 1
     for title, value in pairs:
-        say(f"{title + ':' if title else '':<{width}}  {value}".rstrip())
+        print(f"{title + ':' if title else '':<{width}}  {accented(printable(value))}".rstrip())
 
 
 def clock(microseconds: int) -> str:
@@ -84,14 +123,5 @@ def _align(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _draw(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        drawn.add_column(title, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell, style=ACCENTS.get(cell, "")) for cell in row))
-    Console().print(drawn)
+def _clean(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[printable(cell).replace("\n", " ") for cell in row] for row in rows]

@@ -8,7 +8,7 @@ import click
 
 from virtcard.cli import shapes
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import clock, fields, say, say_json, table
+from virtcard.cli.screen import accented, clock, fields, printable, say, say_json, table
 from virtcard.cli.traffic import traffic
 from virtcard.names import MANAGER, ROOT_PATH
 
@@ -53,7 +53,8 @@ def _show(found: shapes.Status) -> None:
     if found["problems"]:
         say("")
     for problem in found["problems"]:
-        say(f"{problem['severity'] + ':':<8} {problem['about']}: {problem['message']}")
+        word = f"{accented(problem['severity'])}:{' ' * (7 - len(problem['severity']))}"
+        print(f"{word} {printable(problem['about'])}: {printable(problem['message'])}")
         say(f"{'':<8} hint: {problem['hint']}")
 
 

@@ -6,21 +6,32 @@ import sys
 
 import click
 
+from virtcard.cli.live import show
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say, say_json_line
+from virtcard.cli.screen import is_plain, say, say_json_line
 from virtcard.cli.shapes import Change, change, label
+from virtcard.errors import InvalidArgument
 
 
 @click.command("watch")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so many seconds.")
+@click.option("--live", is_flag=True, help="Show a table of everything that stays current, in place of lines.")
 @click.pass_obj
-def verb(choice: Choice, as_json: bool, timeout: float | None) -> None:
+def verb(choice: Choice, *, as_json: bool, timeout: float | None, live: bool) -> None:
     """Print changes as they come.
 
-    Every change of a domain, a reader, a bridge or a software card is a line, until Ctrl-C.
+    Every change of a domain, a reader, a bridge or a software card is a line, until Ctrl-C. With --live there is a
+    table of the machines and readers, with the commands that each machine sends to its card.
     """
+    if live and as_json:
+        raise click.UsageError("Give either --live or --json.")
+    if live and is_plain(sys.stdout):
+        raise InvalidArgument("--live needs a terminal.", hint="Leave it out, and get a line for each change.")
     with choice.open() as client:
+        if live:
+            show(client, timeout)
+            return
         for event in client.events(timeout):
             shape = change(event.kind, event.path, event.interface, event.properties)
             if as_json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtcard.cli.busy import busy
 from virtcard.cli.local.card.new import password_file, pin_file, puk_file, unlocked, wanted
 from virtcard.cli.local.card.place import check_free, chosen, content
 from virtcard.cli.options import Choice
@@ -57,7 +58,9 @@ def verb(
     subject = subject or f"CN={name}"
     parse_subject(subject)
     card = wanted(name, kind, pin_file, puk_file)
-    place.create(card, subject, Algorithm(key), _authority(ca_file, password_file))
+    authority = _authority(ca_file, password_file)
+    with busy("Keys are made."):
+        place.create(card, subject, Algorithm(key), authority)
     say(f"The card {name} is made. Put it in with: virtcard insert VM card:{name}")
 
 

@@ -21,7 +21,7 @@ from virtcard.cli.local.doctor import (
 )
 from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say, say_json
+from virtcard.cli.screen import accented, printable, say, say_json
 
 CHECKS: dict[str, Check] = {
     "daemon": daemon.check_daemon,
@@ -81,6 +81,6 @@ def _report(name: str, outcome: Outcome) -> Report:
 
 def _show(outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
-        say(f"{outcome.result.value:<8} {outcome.message}")
+        print(f"{accented(outcome.result.value, 8)} {printable(outcome.message)}")
         if outcome.hint:
             say(f"{'':<8} hint: {outcome.hint}")
