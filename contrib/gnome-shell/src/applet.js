@@ -9,9 +9,10 @@ import {Indicator, closeMenu} from './indicator.js';
 import {read} from './model.js';
 import {Posts} from './posts.js';
 import {Questions} from './questions.js';
-import {harmless} from './text.js';
+import {line} from './text.js';
 import * as Words from './words.js';
 
+const SENTENCE_MAX = 400;
 const BUSES = [Gio.BusType.SYSTEM, Gio.BusType.SESSION];
 
 export class Applet {
@@ -124,5 +125,5 @@ function sentence(error) {
     if (!name.startsWith('org.virtcard1.'))
         return Words.noAnswer();
     Gio.DBusError.strip_remote_error(error);
-    return error.message.split('\n').map(line => harmless(line, 300)).join('\n');
+    return error.message.split('\n').map(each => line(each, SENTENCE_MAX)).join('\n');
 }

@@ -1,6 +1,7 @@
 // What the objects of a virtcardd mean to a person: machines with virtual readers, and cards. Pure.
-import {harmless} from './text.js';
+import {harmless, line} from './text.js';
 
+const ERROR_MAX = 300;
 const DOMAIN = 'org.virtcard1.Domain';
 const READER = 'org.virtcard1.Reader';
 const CARD = 'org.virtcard1.Card';
@@ -54,7 +55,7 @@ function machine(domain, bridge, cards) {
         running: domain.Id >= 0,
         card: cards.find(card => card.domains.includes(domain.path)) ?? unknownCard(bridge?.Source),
         active: state === State.INSERTED && Boolean(bridge.Active),
-        error: harmless(bridge?.LastError || domain.LastError || '', 300),
+        error: line(bridge?.LastError || domain.LastError || '', ERROR_MAX),
     };
 }
 

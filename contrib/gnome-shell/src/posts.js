@@ -61,6 +61,8 @@ export class Posts {
             : new MessageTray.Source(Words.title(), 'auth-smartcard-symbolic');
         if (!TAKES_PROPERTIES)
             source.getIcon = () => icon;
+        // Sentences are read to their end without a hand on the mouse.
+        Object.defineProperty(source.policy, 'forceExpanded', {value: true});
         source.connect('destroy', () => this._sources.delete(source));
         this._sources.add(source);
         Main.messageTray.add(source);

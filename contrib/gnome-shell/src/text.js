@@ -2,10 +2,14 @@
 
 const NAME_MAX = 80;
 
-// A name from domain XML, a reader or a bus that cannot pretend to be anything but a name: one line, no control or
-// direction characters, no double quotes.
-export function harmless(untrustedText, max = NAME_MAX) {
-    const text = [...String(untrustedText).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\ufffd').replaceAll('"', "'").trim()];
+// A name from domain XML, a reader or a bus that cannot pretend to be anything but a name: a line without double quotes.
+export function harmless(untrustedText) {
+    return line(String(untrustedText).replaceAll('"', "'"), NAME_MAX);
+}
+
+// One line without control and direction characters.
+export function line(untrustedText, max) {
+    const text = [...String(untrustedText).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\ufffd').trim()];
     return text.length <= max ? text.join('') : `${text.slice(0, max - 1).join('')}\u2026`;
 }
 

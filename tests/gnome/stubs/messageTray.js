@@ -20,6 +20,7 @@ class StubSource extends Widget {
     _init(...given) {
         super._init(take(['title', 'iconName'], given));
         this.notifications = [];
+        this.policy = {};
     }
 
     addNotification(notification) {
