@@ -106,6 +106,7 @@ def test_every_room_of_the_architecture_is_there_and_no_other() -> None:
 
 def test_every_module_that_the_architecture_names_exists() -> None:
     places = [(HOUSE / "plugin").rglob("*.py"), (HOUSE / "contrib/gnome-shell").rglob("*.*")]
+    places += [(HOUSE / "contrib/gtk").rglob("*.py"), (HOUSE / "tests/helpers").glob("gtk_*.py")]
     every = {path.name for place in places for path in place} | {"test_imports.py"}
     named = {name.rpartition("/")[2] for name in re.findall(r"[\w/]+\.(?:py|js)\b", ARCHITECTURE)}
     assert named
