@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -18,8 +19,7 @@ from helpers.waiting import wait_until
 from helpers.wrong_pins import guesses
 from virtcard.card.base import Card
 from virtcard.card.lease.leased import Leased
-from virtcard.card.lease.office import LeaseOffice
-from virtcard.errors import CardWasReset
+from virtcard.errors import CardError, CardWasReset
 from virtcard.service.wardrobe import Wardrobe
 
 SELECT = bytes.fromhex("00A4040005A000000308")
@@ -65,7 +65,7 @@ class PinLab(SharedLab):
     handle: type[SharedFake] = PinHandle
 
     def __init__(self, left: int) -> None:
-        super().__init__()
+        super().__init__(PATIENT)
         self.physical = PinPhysical(left)
         self.wardrobe = Wardrobe(lambda _fitting, _operation: False)
         self.ledger = self.wardrobe._pins.of("reader:Reader", ATR)
@@ -157,7 +157,6 @@ class SmallLab(PinLab):
     def __init__(self, card: CarelessCard | KeyCard) -> None:
         super().__init__(0)
         self.physical = self.small = SmallCard(card)
-        self.office = LeaseOffice("Reader", PATIENT)
 
     def besiege(self, name: str, commands: str) -> None:
         """Ten thousand guesses at this application by three machines."""
@@ -181,11 +180,12 @@ def _guess(card: Card, select: bytes, seed: int) -> None:
 
 
 def _sent(card: Card, command: bytes) -> None:
-    """What the bridge does with a card whose state was lost for good: it goes in anew."""
-    try:
-        card.transmit(command)
-    except CardWasReset:
-        card.power_on()
+    """As a bridge does: a card whose state was lost for good goes in anew, and one that fails stays in."""
+    with suppress(CardError):
+        try:
+            card.transmit(command)
+        except CardWasReset:
+            card.power_on()
 
 
 class CarefulHost(threading.Thread):
