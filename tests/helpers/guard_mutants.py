@@ -105,12 +105,14 @@ class SourceMutant:
         return f"builtin.py:{self.line} {self.entry} to {self.instead}"
 
     def apply(self, root: Path) -> None:
-        """Make the change in a copy of the import root."""
-        path = root / _SOURCE
-        lines = path.read_text().splitlines(keepends=True)
+        """Make this change, and no other, in a copy of the import root."""
+        lines = (_PLUGIN / _SOURCE).read_text().splitlines(keepends=True)
         line = lines[self.line - 1]
         lines[self.line - 1] = f'{line[: self.column]}"{self.instead}"{line[self.end :]}'
+        path = root / _SOURCE
         path.write_text("".join(lines))
+        for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+            compiled.unlink()  # it may be as new and as long
 
 
 def copy_of_source(folder: Path) -> Path:

@@ -90,11 +90,8 @@ def test_nothing_that_full_adds_can_slip_into_use_unnoticed() -> None:
 # In the source
 
 
-def pytest_of(folder: Path, mutant: SourceMutant | None) -> subprocess.CompletedProcess[str]:
-    """The tests of the profiles, in a process that imports a copy of the plugin; unchanged without a mutant."""
-    root = copy_of_source(folder)
-    if mutant is not None:
-        mutant.apply(root)
+def judged(root: Path) -> subprocess.CompletedProcess[str]:
+    """The tests of the profiles, in a process that imports this copy of the plugin."""
     probe = "import virtcard, sys, pytest; assert virtcard.__file__.startswith(sys.argv[1]), virtcard.__file__; "
     return subprocess.run(
         [
@@ -111,20 +108,21 @@ def pytest_of(folder: Path, mutant: SourceMutant | None) -> subprocess.Completed
         capture_output=True,
         text=True,
         cwd=TESTS.parent,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
 
 
 def test_a_copy_without_a_change_passes(tmp_path: Path) -> None:
-    done = pytest_of(tmp_path, None)
+    done = judged(copy_of_source(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def check(folder: Path, mutants: list[SourceMutant]) -> None:
     """Each of them fails a test."""
-    alive = []
-    for number, mutant in enumerate(mutants):
-        done = pytest_of(folder / str(number), mutant)
+    root, alive = copy_of_source(folder), []
+    for mutant in mutants:
+        mutant.apply(root)
+        done = judged(root)
         if done.returncode != pytest.ExitCode.TESTS_FAILED:
             alive.append(f"{mutant}: {done.stdout[-500:]}{done.stderr[-500:]}")
     assert not alive, "\n".join(alive)
