@@ -148,8 +148,9 @@ def _policy(date: str) -> Page:
     page = Page("virtcard-policy", 5, what, date=date, source=f"virtcard {VERSION}")
     page.section("Description")
     page.markdown(_section(README, "Policy"))
-    page.section("Sharing one card")
-    page.markdown(_section(README, "Sharing one card"))
+    for title in ("Commands and PINs", "Sharing one card"):
+        page.section(title)
+        page.markdown(_section(README, title))
     page.section("Example")
     page.code((HOUSE / "contrib/policy/example.toml").read_text().rstrip().split("\n"))
     return page
