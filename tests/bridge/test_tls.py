@@ -343,6 +343,18 @@ def test_callers_without_a_good_certificate_are_turned_away_and_the_next_is_hear
     watched.wait(BridgeState.INSERTED)
 
 
+@pytest.mark.parametrize(("globs", "welcome"), [(("host-*", "client"), True), (("cli*",), True), (("host-*",), False)])
+def test_only_callers_of_a_name_that_is_expected_come_in(scene: Scene, globs: tuple[str, ...], welcome: bool) -> None:
+    port = free_port()
+    watched = scene.bridge(waited(port), tls=TlsSettings(scene.pki, peers=globs))
+    scene.caller(port)
+    if welcome:
+        watched.wait(BridgeState.EMPTY)
+    else:
+        watched.wait_error("is for client, 127.0.0.1, and another is expected.")
+        assert BridgeState.GREETING not in watched.states()
+
+
 def test_callers_that_are_silent_keep_nobody_out(scene: Scene) -> None:
     port = free_port()
     watched = scene.waits(port)

@@ -232,6 +232,11 @@ def test_plain_tcp_on_the_loopback_device_needs_no_word(host: str, capsys: Captu
     assert "clear" not in capsys.readouterr().err
 
 
+def test_peers_are_for_tls(capsys: Capture) -> None:
+    assert run(["listen", "tcp://127.0.0.1:7001", "card:nobody", "--peer", "host*"]) == 2
+    assert "has no TLS" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [["--pki", "/nowhere"], ["--tls-hostname", "vm"]])
 def test_options_of_tls_are_for_tls(option: list[str], capsys: Capture) -> None:
     assert run(["connect", "tcp://127.0.0.1:7001", "card:nobody", *option]) == 2

@@ -19,7 +19,7 @@ class Handshake:
     sentences. We are the client when we want a certificate for `hostname`, else the server."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, place: str, hostname: str = "") -> None:
-        self._place = place
+        self.place = place
         self.events = select.POLLOUT if hostname else select.POLLIN
         sock.setblocking(False)
         try:
@@ -45,9 +45,9 @@ class Handshake:
         except ssl.SSLError as error:
             raise self._failure(error) from None
         except OSError as error:
-            raise Disconnected(f"{self._place} hung up during the TLS handshake.") from error
+            raise Disconnected(f"{self.place} hung up during the TLS handshake.") from error
         else:
-            return SecuredLink(self._sock, self._place)
+            return SecuredLink(self._sock, self.place)
         return None
 
     def close(self) -> None:
@@ -56,14 +56,14 @@ class Handshake:
 
     def _failure(self, error: ssl.SSLError) -> Disconnected:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return Disconnected(f"The certificate of {self._place} {verdict(error)}.")
+            return Disconnected(f"The certificate of {self.place} {verdict(error)}.")
         if isinstance(error, ssl.SSLEOFError) or error.errno == ssl.SSL_ERROR_EOF:
-            return Disconnected(f"{self._place} hung up during the TLS handshake.")
+            return Disconnected(f"{self.place} hung up during the TLS handshake.")
         if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-            return Disconnected(f"{self._place} has no certificate to show.")
+            return Disconnected(f"{self.place} has no certificate to show.")
         if "ALERT" in (error.reason or ""):
-            return refused(self._place, error)
-        return Disconnected(f"{self._place} does not speak TLS as we do ({reason(error)}).")
+            return refused(self.place, error)
+        return Disconnected(f"{self.place} does not speak TLS as we do ({reason(error)}).")
 
 
 class Securing(Dial):

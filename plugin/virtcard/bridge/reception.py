@@ -6,13 +6,14 @@ import select
 import socket
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from virtcard import limits
 from virtcard.bridge.dial import Dial, Waiting
 from virtcard.bridge.endpoint import Endpoint
 from virtcard.bridge.handshake import Handshake
 from virtcard.bridge.secured import SecuredLink
-from virtcard.bridge.tls import Side, TlsSettings
+from virtcard.bridge.tls import Side, TlsSettings, names
 from virtcard.errors import Disconnected, VirtcardError
 
 
@@ -92,9 +93,19 @@ class Reception(Dial):
         if link is None:
             self._epoll.modify(number, handshake.events)
             return None
+        known = names(link.certificate())
+        if not self._expects(known):
+            whom = ", ".join(known[:4]) or "nobody"
+            self.remark = Disconnected(f"The certificate of {handshake.place} is for {whom}, and another is expected.")
+            self._send_away(number)
+            return None
         del self._guests[number]
         self._epoll.unregister(number)
         return link
+
+    def _expects(self, known: tuple[str, ...]) -> bool:
+        globs = self._settings.peers
+        return not globs or any(fnmatchcase(name, glob) for name in known for glob in globs)
 
     def _send_away(self, number: int) -> None:
         guest = self._guests.pop(number)

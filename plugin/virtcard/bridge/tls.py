@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, cast
 
 from virtcard import limits
 from virtcard.errors import Failed
@@ -39,6 +41,10 @@ _VERDICTS: Final = {
     64: "is for another IP address",
 }
 """By the numbers of openssl-verification-options(1), X509_V_ERR_*."""
+
+
+_NAMES: Final = frozenset({"commonName", "DNS", "IP Address"})
+"""What the ssl module calls them."""
 
 
 class Side(StrEnum):
@@ -70,6 +76,8 @@ class TlsSettings:
 
     directory: Path
     hostname: str = ""
+    peers: tuple[str, ...] = ()
+    """Globs of the names of who may call; without any, everybody with a certificate of the authority."""
 
     def context(self, side: Side) -> ssl.SSLContext:
         """For one connection; Failed with a sentence about the file that is wrong."""
@@ -145,6 +153,14 @@ def verdict(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _VERDICTS:
         return _VERDICTS[error.verify_code]
     return f"is not accepted ({reason(error)})"
+
+
+def names(certificate: Mapping[str, object]) -> tuple[str, ...]:
+    """Whom a certificate is for, in Python's form of it: its common names, its DNS names and its addresses."""
+    subject = chain.from_iterable(cast("Iterable[Iterable[tuple[str, str]]]", certificate.get("subject", ())))
+    others = cast("Iterable[tuple[str, str]]", certificate.get("subjectAltName", ()))
+    found = [value for key, value in chain(subject, others) if key in _NAMES]
+    return tuple(dict.fromkeys(found))
 
 
 def reason(error: ssl.SSLError) -> str:

@@ -45,16 +45,18 @@ insecure_option = click.option(
 )
 
 
-def security(endpoint: Endpoint, *, pki: Path | None, hostname: str = "", insecure: bool) -> TlsSettings | None:
+def security(
+    endpoint: Endpoint, *, pki: Path | None, hostname: str = "", peers: tuple[str, ...] = (), insecure: bool
+) -> TlsSettings | None:
     """How to secure it; InvalidArgument for plain TCP over a network, Failed when a file of TLS is wrong."""
     from virtcard.bridge.endpoint import Scheme
     from virtcard.bridge.tls import Side, TlsSettings, check_own, default_directory
 
     if endpoint.scheme is Scheme.TLS:
-        settings = TlsSettings(pki or default_directory(), hostname)
+        settings = TlsSettings(pki or default_directory(), hostname, peers)
         check_own(settings, Side.SERVER if endpoint.listen else Side.CLIENT)
         return settings
-    if pki or hostname:
+    if pki or hostname or peers:
         raise InvalidArgument(f"{endpoint} has no TLS.", hint="Write tls://HOST:PORT.")
     if endpoint.scheme.carrier is Scheme.TCP:
         _warn_of_plain(endpoint, insecure=insecure)

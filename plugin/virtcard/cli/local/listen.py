@@ -15,8 +15,17 @@ from virtcard.cli.local.foreground import insecure_option, pki_option, security,
 @click.argument("source", shell_complete=sources)
 @click.option("--reconnect/--no-reconnect", default=True, show_default=True, help="Wait again when QEMU goes away.")
 @pki_option
+@click.option(
+    "--peer",
+    "peers",
+    metavar="GLOB",
+    multiple=True,
+    help="tls: take only who has a certificate for such a name; may be given several times.",
+)
 @insecure_option
-def verb(endpoint: str, source: str, *, reconnect: bool, pki: Path | None, insecure: bool) -> None:
+def verb(
+    endpoint: str, source: str, *, reconnect: bool, pki: Path | None, peers: tuple[str, ...], insecure: bool
+) -> None:
     """Wait with a card for a QEMU that calls.
 
     This needs no virtcardd. A machine that migrates calls again from its new host, and finds its card. SOURCE is as
@@ -41,6 +50,6 @@ def verb(endpoint: str, source: str, *, reconnect: bool, pki: Path | None, insec
     from virtcard.cli.local.source import opened
 
     place = parse_endpoint(endpoint, listen=True)
-    tls = security(place, pki=pki, insecure=insecure)
+    tls = security(place, pki=pki, peers=peers, insecure=insecure)
     with opened(source) as card:
         serve(place, card, source, reconnect=reconnect, tls=tls)
