@@ -16,6 +16,7 @@ import pytest
 
 from helpers.bus import PrivateBus, Serving, private_bus
 from helpers.fake_service import FEDORA, WIN11, FakeService, domain_view
+from helpers.terminal import on_terminal
 from helpers.waiting import wait_until
 from virtcard.bus.address import BusKind
 from virtcard.cli.run import run
@@ -188,6 +189,32 @@ def test_watch_says_when_the_daemon_goes(bus: PrivateBus) -> None:
         _, errors = child.communicate(timeout=20)
     assert child.returncode == 1
     assert "virtcardd" in errors
+
+
+def test_watch_live_follows_what_changes_and_ends_with_ctrl_c(bus: PrivateBus) -> None:
+    fake = FakeService().fill()
+    command = [sys.executable, "-m", "virtcard.cli", "watch", "--live"]
+    with (
+        Serving(bus.address, fake) as serving,
+        on_terminal(command, {**os.environ, "TERM": "xterm"}, columns=120) as terminal,
+    ):
+        terminal.wait("win11")
+        serving.run(lambda: fake.registry.domains.put(WIN11, replace(domain_view(), card="reader:another")))
+        terminal.wait("reader:another")
+        terminal.type("\x03")
+        assert terminal.process.wait(10) == 130
+
+
+def test_watch_live_says_when_the_daemon_goes(bus: PrivateBus) -> None:
+    command = [sys.executable, "-m", "virtcard.cli", "watch", "--live"]
+    with (
+        Serving(bus.address, FakeService().fill()) as serving,
+        on_terminal(command, {**os.environ, "TERM": "xterm"}, columns=120) as terminal,
+    ):
+        terminal.wait("win11")
+        serving.stop()
+        terminal.wait("virtcard: ")
+        assert terminal.process.wait(10) == 1
 
 
 def _watch() -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -473,3 +474,30 @@ def _qemu(machine: Path, printed: str) -> Path:
 def _asks_polkit(machine: Path) -> None:
     for policy in (pcsc.POLKIT, *pcsc.ACTIONS.values()):
         put(machine, policy)
+
+
+def test_every_finding_says_what_to_do() -> None:
+    """In the source, since no machine has all of them at once."""
+    folder = Path(verb.__file__).parent
+    calls = [
+        (path.name, node)
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("warning", "error")
+    ]
+    assert len(calls) > 20
+    without = [f"{name}:{call.lineno}" for name, call in calls if len(call.args) < 2 or _is_empty(call.args[1])]
+    assert without == []
+
+
+def _is_empty(hint: ast.expr) -> bool:
+    """Also in the end of `failure.hint or ""`, or alone, where it may be empty."""
+    match hint:
+        case ast.BoolOp(op=ast.Or(), values=[*_, last]):
+            return _is_empty(last)
+        case ast.Constant(value=str(text)):
+            return not text
+        case ast.Attribute(attr="hint"):
+            return True
+        case _:
+            return False

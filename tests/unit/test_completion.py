@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import pty
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from helpers.door import FakeDoor
-from helpers.waiting import wait_until
+from helpers.terminal import Terminal, on_terminal
 from virtcard.cli import complete
 from virtcard.cli.complete import SHELLS, answer, replacement, split_line
 from virtcard.cli.run import run
@@ -151,50 +148,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Shell:
-    """An interactive shell on a terminal."""
-
-    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
-        self._process = process
-        self._terminal = terminal
-        self._shown = ""
-
-    def type(self, keys: str) -> None:
-        """As on a keyboard."""
-        os.write(self._terminal, keys.encode())
-
-    def wait(self, text: str) -> None:
-        """Until the terminal shows it, from the last wait on."""
-        try:
-            wait_until(lambda: self._shows(text), 20, text)
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {self._shown!r}") from None
-        self._shown = ""
-
-    def _shows(self, text: str) -> bool:
-        with suppress(BlockingIOError):
-            self._shown += os.read(self._terminal, 65536).decode(errors="replace")
-        return text in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r", "", self._shown)
-
-
-@contextmanager
-def interactive(folder: Path, *command: str) -> Iterator[Shell]:
-    ours, theirs = pty.openpty()
-    os.set_blocking(ours, False)
+def interactive(folder: Path, *command: str) -> AbstractContextManager[Terminal]:
+    """A shell with nothing of this machine's settings."""
     environment = {
         "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder), "TERM": "dumb", "PS1": "ready> ",
         "ZDOTDIR": str(folder), "LANG": "C.UTF-8",
     }  # fmt: skip
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=folder, start_new_session=True
-    )
-    os.close(theirs)
-    try:
-        yield Shell(process, ours)
-    finally:
-        process.kill()
-        process.wait(10)
-        os.close(ours)
+    return on_terminal(command, environment, cwd=folder)
 
 
 SAY = "say() { printf '<%s>' \"$@\"; echo; }"

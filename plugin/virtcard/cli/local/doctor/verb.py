@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import click
 
+from virtcard.cli.busy import busy
 from virtcard.cli.local.doctor import (
     agents,
     confinement,
@@ -62,7 +63,8 @@ def verb(choice: Choice, as_json: bool) -> int:
 
     The exit code is 1 when there is an error, and 0 when there are only warnings.
     """
-    outcomes = examine(Situation(choice, choice.bus), CHECKS)
+    with busy("Looking at this machine."):
+        outcomes = examine(Situation(choice, choice.bus), CHECKS)
     if as_json:
         say_json([_report(name, outcome) for name, outcome in outcomes.items()])
     else:
