@@ -14,6 +14,7 @@ TARGETS = {
     "guest_bridge_ratio": 1.15,
     "unix_connect_us": 30.0,
     "tls_bridge_us": 300.0,
+    "spice_bridge_us": 300.0,
     "listing_ratio": 1.1,
     "piv_rsa2048_signature_ms": 2.0,
     "piv_rsa2048_raw_ms": 20.0,

@@ -201,6 +201,8 @@ class SpiceServer:
                 sock, _ = self._server.accept()
             except OSError:
                 return
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
@@ -213,9 +215,9 @@ class SpiceServer:
                 return
 
     def _link(self, sock: socket.socket) -> Connection | None:
-        magic, major, _minor, size = struct.unpack("<4sIII", _take(sock, 16))
+        magic, major, _minor, size = struct.unpack("<4sIII", take(sock, 16))
         assert (magic, major) == (b"REDQ", 2)
-        session, kind, _id, common, own, offset = struct.unpack("<IBBIII", (body := _take(sock, size))[:18])
+        session, kind, _id, common, own, offset = struct.unpack("<IBBIII", (body := take(sock, size))[:18])
         assert (common, own, offset) == (1, 0, 18)
         assert struct.unpack("<I", body[18:]) == (0b1011,)
         if self.fault is Fault.SILENT:
@@ -230,8 +232,8 @@ class SpiceServer:
         capabilities = {Fault.SASL: SASL | MINI_HEADER, Fault.OLD: AUTH}.get(self.fault, AUTH | MINI_HEADER)  # type: ignore[arg-type]
         public = key().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         _reply(sock, OK, bytes(162) if self.fault is Fault.NO_KEY else public, capabilities)
-        (mechanism,) = struct.unpack("<I", _take(sock, 4))
-        ticket = key().decrypt(_take(sock, 128), OAEP(MGF1(SHA1()), SHA1(), None))
+        (mechanism,) = struct.unpack("<I", take(sock, 4))
+        ticket = key().decrypt(take(sock, 128), OAEP(MGF1(SHA1()), SHA1(), None))
         assert mechanism == 1
         if self.password and ticket != self.password + b"\0":
             sock.sendall(struct.pack("<I", DENIED))
@@ -262,8 +264,8 @@ class SpiceServer:
         try:
             self._welcome(connection)
             while True:
-                kind, size = struct.unpack("<HI", _take(connection.sock, 6))
-                self._hear(connection, kind, _take(connection.sock, size))
+                kind, size = struct.unpack("<HI", take(connection.sock, 6))
+                self._hear(connection, kind, take(connection.sock, size))
         finally:
             with self.changed:
                 self.connections.remove(connection)
@@ -335,7 +337,8 @@ def _reply(sock: socket.socket, error: int, public: bytes, capabilities: int) ->
     sock.sendall(b"REDQ" + struct.pack("<III", 2, 2, len(body)) + body)
 
 
-def _take(sock: socket.socket, size: int) -> bytes:
+def take(sock: socket.socket, size: int) -> bytes:
+    """So many bytes; EOFError when the client is gone."""
     data = sock.recv(size, socket.MSG_WAITALL) if size else b""
     if len(data) < size:
         raise EOFError
