@@ -64,6 +64,7 @@ from virtcard.service.registry import Registry
 from virtcard.service.seat import Seat
 from virtcard.service.threads import start
 from virtcard.service.tracing import Tracing
+from virtcard.service.viewers import Viewers
 from virtcard.service.views import StatusView
 from virtcard.service.wardrobe import Wardrobe
 from virtcard.settings import Settings, settings
@@ -105,11 +106,12 @@ class Daemon:
             on_state=self._on_link,
         )
         policies = Policies(chosen.policy, self._on_policy)
+        self.viewers = Viewers(self._on_viewers)
         bridges = Bridges(
             registry.bridges,
             Opening(sources),
             Wardrobe(asking.in_command),
-            Gate(lambda: policies.rules, lambda: self.seat.presence.locked),
+            Gate(lambda: policies.rules, lambda: self.seat.presence.locked, self.viewers.shares_card),
             atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
             on_card=self._on_card,
             on_stuck=self._on_stuck,
@@ -150,6 +152,7 @@ class Daemon:
             tracing=Tracing(registry, bridges, self.sockets, mask, journal.record),
             record=journal.record,
             cards=CardWork(store, self.cards, self.sockets),
+            viewers=self.viewers,
         )
         self.changes = changes
         self.metrics = _metrics(chosen, registry, self.service.status) if chosen.metrics else None
@@ -192,6 +195,10 @@ class Daemon:
                 request = denied.request
                 self.asker.tell(Notice(NoticeKind.LOCKED_EJECT, request.uuid, request.name, request.card))
 
+    def _on_viewers(self) -> None:
+        """A viewer's card came or went: where the rule says so, the host's goes out or comes back."""
+        self.service.judge_again()
+
     def _on_pcsc(self, state: str) -> None:
         self.service.set_status(pcsc=state)
         if state == Service.CONNECTED:
@@ -215,6 +222,7 @@ class Daemon:
             self.changes.spice_supported = await self.link.call(lambda hypervisor: hypervisor.spice_supported())
         libvirt, qemu = await self.link.call(lambda hypervisor: hypervisor.versions())
         self.service.set_status(libvirt_version=libvirt, qemu_version=qemu)
+        await self.service.meet_viewers()
         await self.service.full_pass()
         self._first_pass.set()
 

@@ -25,6 +25,7 @@ from virtcard.policy.model import (
     Rule,
     Sharing,
     WhenLocked,
+    WhenViewer,
 )
 from virtcard.policy.remember import Remember, remember
 
@@ -42,6 +43,7 @@ remember = "10m"
 pin-reserve = 2
 sharing = "exclusive"
 when-locked = "deny-new"
+when-viewer = "viewer"
 on-existing = "replace"
 monitor = "heal"
 host-login = "share"
@@ -90,6 +92,7 @@ def test_every_key_arrives_in_the_model() -> None:
         pin_reserve=2,
         sharing=Sharing.EXCLUSIVE,
         when_locked=WhenLocked.DENY_NEW,
+        when_viewer=WhenViewer.VIEWER,
         on_existing=Existing.REPLACE,
         monitor=Monitor.HEAL,
         host_login=HostLogin.SHARE,
@@ -105,7 +108,7 @@ def test_a_rule_that_says_little_is_careful() -> None:
     assert (found.pin_reserve, found.sharing, found.host_login) == (1, Sharing.SHARED, HostLogin.RESET)
     assert (found.remember.word, set(found.ask_for)) == ("no", {AskFor.INSERT})
     assert (found.when_locked, found.on_existing, found.handover) == (WhenLocked.KEEP, None, Handover.SELECT)
-    assert found.monitor is None
+    assert (found.monitor, found.when_viewer) == (None, WhenViewer.HOST)
 
 
 def test_rules_of_all_files_are_one_list_in_order() -> None:

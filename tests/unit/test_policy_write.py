@@ -22,6 +22,7 @@ from virtcard.policy.model import (
     Rule,
     Sharing,
     WhenLocked,
+    WhenViewer,
 )
 from virtcard.policy.remember import remember
 from virtcard.policy.write import toml_rule
@@ -51,6 +52,7 @@ RULES = st.builds(
     pin_reserve=st.integers(0, 15),
     sharing=st.sampled_from(Sharing),
     when_locked=st.sampled_from(WhenLocked),
+    when_viewer=st.sampled_from(WhenViewer),
     on_existing=st.none() | st.sampled_from(Existing),
     monitor=st.none() | st.sampled_from(Monitor),
     host_login=st.sampled_from(HostLogin),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from uuid import UUID
 
+from virtcard.domain.viewers import ViewerEvent
+
 
 class EventKind(StrEnum):
     """What kind of thing happened; it says how to read `HypervisorEvent.event`."""
@@ -16,6 +18,8 @@ class EventKind(StrEnum):
     """The guest was reset; three of them come for one virDomainReset."""
     METADATA = "metadata"
     """`namespace` is the URI whose element was set or removed, in the live or the inactive XML."""
+    VIEWER = "viewer"
+    """`viewer` says what a client of the SPICE server did."""
     CLOSED = "closed"
     """The connection is gone; `event` is a CloseReason. Comes once, and no event follows it."""
 
@@ -117,6 +121,7 @@ class HypervisorEvent:
     event: int = 0
     detail: int = 0
     namespace: str = ""
+    viewer: ViewerEvent | None = None
 
 
 def ends_login(event: HypervisorEvent) -> bool:

@@ -22,6 +22,7 @@ from virtcard.domain.failure import ErrorCode, failure, lost, no_domain, open_fa
 from virtcard.domain.hotplug import Command, Reply, read_reply
 from virtcard.domain.probe import BARE, WITH_CARD, WITH_EMULATED_CARD, WITH_SPICE_CARD, schema_probe, uuid_of
 from virtcard.domain.record import DomainRecord, state_word
+from virtcard.domain.viewers import EVENTS, read_event
 from virtcard.errors import Disconnected, InvalidXml, NoSuchDomain, Unsupported, VirtcardError
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class Hypervisor:
         self._listener = listener
         self._connection: libvirt.virConnect | None = None
         self._callbacks: list[int] = []
+        self._monitor_callback: int | None = None
         self._alive = False
         self._closes = 0
 
@@ -144,6 +146,10 @@ class Hypervisor:
         if connection is None:
             return
         callbacks, self._callbacks = self._callbacks, []
+        monitor_callback, self._monitor_callback = self._monitor_callback, None
+        if monitor_callback is not None:
+            with suppress(libvirt.libvirtError):
+                libvirt_qemu.qemuMonitorEventDeregister(connection, monitor_callback)
         for callback in callbacks:
             with suppress(libvirt.libvirtError):
                 connection.domainEventDeregisterAny(callback)
@@ -303,6 +309,21 @@ class Hypervisor:
         )
         for event, handler in handlers:
             self._callbacks.append(connection.domainEventRegisterAny(None, event, handler, None))
+        with suppress(libvirt.libvirtError):  # other drivers than QEMU's have no monitor
+            flags = libvirt_qemu.VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX
+            register = libvirt_qemu.qemuMonitorEventRegister
+            self._monitor_callback = register(connection, None, EVENTS, self._on_monitor, None, flags)
+
+    @property
+    def tells_of_viewers(self) -> bool:
+        """Events of the kind VIEWER come. No command is sent to a monitor for it, so that no domain is tainted."""
+        return self._monitor_callback is not None
+
+    def _on_monitor(
+        self, _c: object, domain: libvirt.virDomain, name: str, _s: int, _u: int, details: str | None, _o: object
+    ) -> None:
+        if (viewer := read_event(name, details)) is not None:
+            self._tell(HypervisorEvent(EventKind.VIEWER, _uuid(domain), viewer=viewer))
 
     def _on_close(self, connection: libvirt.virConnect, reason: int, _o: object) -> None:
         if connection is self._connection and self._alive:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from virtcard.policy.model import NO_RULE, Action, Existing, Monitor, Rule
+from virtcard.policy.model import NO_RULE, Action, Existing, Monitor, Rule, WhenViewer
 from virtcard.policy.patterns import atr_text, fits, is_uuid
 
 
@@ -77,6 +77,11 @@ def monitor(rules: Iterable[Rule], request: Request) -> Monitor:
     """What may be done over QEMU's monitor: the first rule for this domain and user that says it, for any card."""
     said = (rule.monitor for rule in rules if _is_of_reader(rule, request))
     return next((word for word in said if word is not None), Monitor.NONE)
+
+
+def yields_to_viewers(rules: Iterable[Rule], request: Request) -> bool:
+    """Some rule for this domain lets a viewer's card go before the host's."""
+    return any(rule.when_viewer is WhenViewer.VIEWER and not _wrong_vm(rule, request) for rule in rules)
 
 
 def _is_of_reader(rule: Rule, request: Request) -> bool:

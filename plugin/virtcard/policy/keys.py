@@ -23,6 +23,7 @@ from virtcard.policy.model import (
     Profile,
     Sharing,
     WhenLocked,
+    WhenViewer,
 )
 from virtcard.policy.problem import Bad
 from virtcard.policy.remember import Remember, remember
@@ -162,6 +163,7 @@ KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "pin-reserve": _pin_reserve,
     "sharing": _word(Sharing),
     "when-locked": _word(WhenLocked),
+    "when-viewer": _word(WhenViewer),
     "on-existing": _word(Existing),
     "monitor": _word(Monitor),
     "host-login": _word(HostLogin),

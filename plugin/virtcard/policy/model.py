@@ -41,6 +41,15 @@ class WhenLocked(StrEnum):
     DENY_NEW = "deny-new"
 
 
+class WhenViewer(StrEnum):
+    """Whose card it is while a SPICE viewer shares smart cards of its own with the domain."""
+
+    HOST = "host"
+    """Both are in, the viewer's in a reader of its own."""
+    VIEWER = "viewer"
+    """The host's is out meanwhile."""
+
+
 class Existing(StrEnum):
     """What enable does by default with a smart card device that is there already."""
 
@@ -138,6 +147,7 @@ class Rule:
     pin_reserve: int = 1
     sharing: Sharing = Sharing.SHARED
     when_locked: WhenLocked = WhenLocked.KEEP
+    when_viewer: WhenViewer = WhenViewer.HOST
     on_existing: Existing | None = None
     monitor: Monitor | None = None
     host_login: HostLogin = HostLogin.RESET

@@ -29,6 +29,7 @@ def _lines(rule: Rule) -> Iterator[str]:
         "remember": (rule.remember.word, plain.remember.word),
         "sharing": (rule.sharing, plain.sharing),
         "when-locked": (rule.when_locked, plain.when_locked),
+        "when-viewer": (rule.when_viewer, plain.when_viewer),
         "on-existing": (rule.on_existing or "", ""),
         "monitor": (rule.monitor or "", ""),
         "host-login": (rule.host_login, plain.host_login),

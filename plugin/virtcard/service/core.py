@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
 from virtcard.domain.hotplug import read_slots
 from virtcard.domain.record import DomainRecord
+from virtcard.domain.viewers import QUERY, read_channels
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import PASS_PATIENCE, RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
+from virtcard.policy.model import Monitor
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller, CardCalls, EnableOptions, InsertOptions
 from virtcard.service.bridges import Key
@@ -36,6 +39,7 @@ from virtcard.service.registry import Registry
 from virtcard.service.slots import chosen_slot
 from virtcard.service.tracing import Tracing
 from virtcard.service.turns import Turns
+from virtcard.service.viewers import Viewers
 from virtcard.service.views import Change, StatusView
 
 log = logging.getLogger(__name__)
@@ -64,6 +68,7 @@ class VirtcardService:
         tracing: Tracing,
         record: Recorder,
         cards: CardCalls,
+        viewers: Viewers,
     ) -> None:
         self.registry = registry
         self.tracing = tracing
@@ -71,6 +76,7 @@ class VirtcardService:
         self.grants = grants
         self.record = record
         self.cards = cards
+        self.viewers = viewers
         self._status = status
         self._link = link
         self._readers = readers
@@ -188,7 +194,33 @@ class VirtcardService:
         """Preflight: what would keep this domain from starting with a reader, and what its hot-plugged ones cost."""
         record = await self._reconciler.changes.read(uuid)
         findings = await self._reconciler.changes.check(record)
-        return findings + (warnings(record.name) if read_slots(record.live_xml) else ())
+        findings += warnings(record.name) if read_slots(record.live_xml) else ()
+        yields = record.running and self._yields(record)
+        return findings + (self.viewers.findings(uuid) if yields else ())
+
+    async def meet_viewers(self) -> None:
+        """The line to libvirt is up: who is connected to machines that run already, where the monitor may be asked."""
+        self.viewers.begin()
+        self.viewers.told = await self._link.call(lambda hypervisor: hypervisor.tells_of_viewers)
+        for record in await self._link.call(lambda hypervisor: hypervisor.records()):
+            if record.running and self._yields(record):
+                await self._ask_for_viewers(record)
+
+    def _yields(self, record: DomainRecord) -> bool:
+        """Some rule lets a viewer's card go before the host's."""
+        return self._reconciler.permits.yields_to_viewers(self._reconciler.request(record, ""))
+
+    async def _ask_for_viewers(self, record: DomainRecord) -> None:
+        request = self._reconciler.request(record, "")
+        channels = None
+        if self._reconciler.permits.monitor(request) is not Monitor.NONE:
+            with suppress(VirtcardError):
+                reply = await self._link.call(lambda hypervisor: hypervisor.monitor(record.uuid, QUERY))
+                channels = read_channels(reply.value)
+        if channels is None:
+            self.viewers.unseen(record.uuid)
+        else:
+            self.viewers.take(record.uuid, channels)
 
     async def reload_policy(self) -> None:
         """Read the policy files anew; PolicyBroken when they are bad."""
@@ -220,6 +252,9 @@ class VirtcardService:
 
     def on_event(self, event: HypervisorEvent) -> None:
         """Something happened to a domain."""
+        if event.uuid is not None and event.viewer is not None:
+            self.viewers.take(event.uuid, (event.viewer,))
+            return
         if event.uuid is None or (event.kind is EventKind.METADATA and event.namespace != WISH_NAMESPACE):
             return
         if ends_login(event):
@@ -229,6 +264,8 @@ class VirtcardService:
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
         if _has_ended(event):
             self._reconciler.end_of_run(event.uuid)
+        if event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED:
+            self.viewers.forget(event.uuid)
 
     def host_sleeps(self) -> None:
         """The host goes to sleep or has woken up, and every login ends with that; cards stay in."""

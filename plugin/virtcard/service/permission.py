@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Protocol
+from uuid import UUID
 
 from virtcard.errors import PolicyDenied
 from virtcard.policy.decide import Decision, Request, decide
-from virtcard.policy.model import NO_RULE, Action, AskFor, Rule, WhenLocked
+from virtcard.policy.model import NO_RULE, Action, AskFor, Rule, WhenLocked, WhenViewer
 from virtcard.service.api import Caller
 
 _LOCKS_OUT = frozenset({WhenLocked.EJECT, WhenLocked.DENY_NEW})
@@ -65,6 +66,14 @@ class Locked(Denied):
         super().__init__(request, rule, f"{request.name} may not have {request.card} while the screen is locked.")
 
 
+class Yields(Denied):
+    """The policy says no for as long as a viewer shares smart cards of its own."""
+
+    def __init__(self, request: Request, rule: Rule) -> None:
+        sentence = f"{request.name} has the card of its SPICE viewer, which goes before {request.card}."
+        super().__init__(request, rule, sentence)
+
+
 class ConsentNeeded(Denied):
     """The policy says that a person is to be asked first. Whoever can, asks and tries again."""
 
@@ -88,25 +97,31 @@ class Ask(Protocol):
 
 
 class Gate:
-    """Decides by the rules that `rules` gives now, and by whether the person's screen is `locked` now.
+    """Decides by the rules that `rules` gives now, by whether the person's screen is `locked` now, and by whether a
+    viewer `shares` cards of its own with a machine now.
 
     May be used from any thread."""
 
-    def __init__(self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool]) -> None:
+    def __init__(
+        self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool], shares: Callable[[UUID], bool]
+    ) -> None:
         self._rules = rules
         self._locked = locked
+        self._shares = shares
 
     def decide(self, request: Request) -> Decision:
         """What the policy says, and why."""
         return decide(self._rules(), request)
 
     def judge(self, request: Request, consents: AbstractSet[Consent], *, is_in: bool = False) -> Decision:
-        """The decision by which the card goes in, or stays; Denied, Locked or ConsentNeeded when it does not."""
+        """The decision by which the card goes in, or stays; Denied, Locked, Yields or ConsentNeeded if not."""
         decision = self.decide(request)
         if decision.action is Action.DENY:
             raise Denied(request, decision.rule)
         if self._locked() and decision.rule.when_locked in (_LOCKS_OUT_IN if is_in else _LOCKS_OUT):
             raise Locked(request, decision.rule)
+        if decision.rule.when_viewer is WhenViewer.VIEWER and self._shares(request.uuid):
+            raise Yields(request, decision.rule)
         if decision.rule.asks_for(AskFor.INSERT) and consent_to(request) not in consents:
             raise ConsentNeeded(request, decision.rule)
         return decision

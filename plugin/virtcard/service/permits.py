@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from virtcard.domain.existing import OnExisting
-from virtcard.policy.decide import Request, monitor, on_existing
+from virtcard.policy.decide import Request, monitor, on_existing, yields_to_viewers
 from virtcard.policy.model import Monitor
 from virtcard.service.consents import Consents
 from virtcard.service.policy import Policies
@@ -22,6 +22,10 @@ class Permits:
     def on_existing(self, request: Request) -> OnExisting:
         """What enable does with another smart card device when nobody says it."""
         return OnExisting(on_existing(self.policies.rules, request).value)
+
+    def yields_to_viewers(self, request: Request) -> bool:
+        """Some rule lets a viewer's card go before the host's."""
+        return yields_to_viewers(self.policies.rules, request)
 
     def monitor(self, request: Request) -> Monitor:
         """What may be done with the domain over QEMU's monitor."""

@@ -135,6 +135,7 @@ def _terms(rule: Rule) -> list[tuple[str, str]]:
         ("PIN reserve", str(rule.pin_reserve)),
         ("Sharing", f"{rule.sharing}, after the host {rule.host_login}, handed over by {rule.handover}"),
         ("When locked", rule.when_locked),
+        ("With viewer", rule.when_viewer),
     ]
 
 
