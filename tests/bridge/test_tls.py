@@ -149,6 +149,22 @@ def test_the_card_is_in_again_after_the_connection_was_cut(scene: Scene) -> None
         watched.wait(BridgeState.CONNECTING)
 
 
+def test_a_connection_that_is_cut_in_the_middle_of_a_command(scene: Scene) -> None:
+    peer, card = scene.peer(), FakeCard()
+    card.gate.clear()
+    watched = scene.calls(peer.port)
+    watched.bridge.insert(card)
+    watched.wait(BridgeState.INSERTED)
+    peer.send_apdu(COMMAND)
+    assert card.waiting.wait(5)
+    watched.forget()
+    peer.hang_up()
+    card.gate.set()
+    watched.wait(BridgeState.INSERTED)
+    assert peer.exchange(COMMAND) == b"\x90\x00"
+    assert (peer.connections, peer.unasked) == (2, 0)
+
+
 def test_wrong_servers_are_refused_by_name(scene: Scene) -> None:
     stranger = Authority("stranger").issue()
     peer = scene.peer(scene.parties.server(stranger))
