@@ -14,7 +14,7 @@ import pytest
 
 from virtcard.domain.emulated import NssFacts
 from virtcard.domain.finding import Finding
-from virtcard.domain.host import QemuHost, look, nss_facts, qemu_host, tls_directory, tls_missing
+from virtcard.domain.host import QemuHost, look, nss_facts, qemu_host, tls_directory, tls_missing, tls_unshown
 from virtcard.domain.model import parse_domain
 from virtcard.domain.preflight import HostFacts, check
 from virtcard.domain.setup import Role, reader_setup
@@ -170,6 +170,14 @@ def test_missing_tls_files_are_refused() -> None:
     assert finding.code == "tls-files"
     assert "/etc/pki/qemu/ca-cert.pem is missing" in finding.message
     assert tcp(host=host) == []
+
+
+def test_a_qemu_that_calls_without_a_certificate_is_a_warning() -> None:
+    host = HostFacts("", tls_unshown=("/etc/pki/qemu/client-cert.pem",))
+    (finding,) = findings(host=host, mode="tcp", port=7001, tls=True, role="connect")
+    assert (finding.severity, finding.code) == ("warning", "tls-nobody")
+    assert finding.message.startswith("/etc/pki/qemu/client-cert.pem is missing")
+    assert tcp(host=host, role="connect") == []
 
 
 GRAPHICS = "<graphics type='spice'><listen type='none'/></graphics>"
@@ -335,6 +343,8 @@ def test_a_server_needs_a_key_and_a_client_the_authority_alone(tmp_path: Path) -
     names = [Path(path).name for path in tls_missing(Role.BIND, conf, pki)]
     assert names == ["server-cert.pem", "server-key.pem"]
     assert tls_missing(Role.CONNECT, conf, pki) == ()
+    assert [Path(path).name for path in tls_unshown(Role.CONNECT, conf, pki)] == ["client-cert.pem", "client-key.pem"]
+    assert tls_unshown(Role.BIND, conf, pki) == ()
 
 
 def test_qemu_is_ours_in_a_session(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ PKI: Final = Path("/etc/pki")
 _NSS_FILES: Final = ("cert9.db", "key4.db", "pkcs11.txt")
 _TLS_FILES: Final = {Role.BIND: ("ca-cert.pem", "server-cert.pem", "server-key.pem"), Role.CONNECT: ("ca-cert.pem",)}
 """QEMU's names (docs/system/tls.rst); a client's own certificate is wanted by some servers only."""
+_OWN_FILES: Final = ("client-cert.pem", "client-key.pem")
+"""What `virtcard listen` wants to see."""
 _SETTING: Final = re.compile(r'^\s*(\w+)\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
@@ -46,6 +48,7 @@ class HostFiles:
 
     nss: NssFacts | None = None
     tls_missing: tuple[str, ...] = ()
+    tls_unshown: tuple[str, ...] = ()
     spice_subtypes: tuple[str, ...] | None = None
 
 
@@ -61,7 +64,9 @@ def look(setup: ReaderSetup, host: QemuHost) -> HostFiles:
     """What a reader of this setup needs, and whether it is there."""
     nss = nss_facts(setup.database or NSS_DATABASE, setup.certificates, host.user) if setup.mode.in_qemu else None
     spice = spice_subtypes() if setup.mode is Mode.SPICE else None
-    return HostFiles(nss, tls_missing(setup.role, host.conf) if setup.tls else (), spice)
+    if not setup.tls:
+        return HostFiles(nss, spice_subtypes=spice)
+    return HostFiles(nss, tls_missing(setup.role, host.conf), tls_unshown(setup.role, host.conf), spice)
 
 
 def nss_facts(database: str, certificates: tuple[str, ...], user: str = "") -> NssFacts:
@@ -82,8 +87,17 @@ def nss_facts(database: str, certificates: tuple[str, ...], user: str = "") -> N
 
 def tls_missing(role: Role, conf: Path, pki: Path = PKI) -> tuple[str, ...]:
     """The files that libvirt makes QEMU read for TLS and that are not there; what cannot be seen counts as there."""
+    return _absent(_TLS_FILES[role], conf, pki)
+
+
+def tls_unshown(role: Role, conf: Path, pki: Path = PKI) -> tuple[str, ...]:
+    """The files that are not there and without which QEMU calls as nobody."""
+    return _absent(_OWN_FILES, conf, pki) if role is Role.CONNECT else ()
+
+
+def _absent(names: tuple[str, ...], conf: Path, pki: Path) -> tuple[str, ...]:
     directory = tls_directory(conf, pki)
-    return tuple(str(directory / name) for name in _TLS_FILES[role] if _is_missing(directory / name))
+    return tuple(str(directory / name) for name in names if _is_missing(directory / name))
 
 
 def tls_directory(conf: Path, pki: Path = PKI) -> Path:

@@ -37,6 +37,8 @@ class HostFacts:
     """Names of other domains whose QEMU listens on the TCP port."""
     tls_missing: tuple[str, ...] = ()
     """TLS files that are not there."""
+    tls_unshown: tuple[str, ...] = ()
+    """Those without which QEMU calls as nobody."""
     spice_supported: bool | None = None
     spice_subtypes: tuple[str, ...] | None = None
     """What spice-server carries for QEMU, None when nobody asked."""
@@ -118,7 +120,7 @@ def _mode(model: DomainModel, host: HostFacts, setup: ReaderSetup) -> Iterator[F
         yield from _socket(host)
     elif setup.mode is Mode.TCP:
         yield from port_findings(setup, model, host.port_users)
-        yield from tls_findings(setup, host.tls_missing)
+        yield from tls_findings(setup, host.tls_missing, host.tls_unshown)
     elif setup.mode is Mode.SPICE:
         yield from spice_findings(model, host.spice_supported, host.spice_subtypes)
     elif host.nss is not None:

@@ -47,14 +47,22 @@ def port_findings(setup: ReaderSetup, model: DomainModel, users: tuple[str, ...]
         )
 
 
-def tls_findings(setup: ReaderSetup, missing: tuple[str, ...]) -> Iterator[Finding]:
-    """TLS files that libvirt tells QEMU to read, and that are not there."""
+def tls_findings(setup: ReaderSetup, missing: tuple[str, ...], unshown: tuple[str, ...]) -> Iterator[Finding]:
+    """TLS files that libvirt tells QEMU to read, and that are not there; without those of `unshown` it is nobody."""
     if setup.tls and missing:
         side = "server" if setup.role is Role.BIND else "client"
         yield _error(
             "tls-files",
             f"{missing[0]} is missing, without which QEMU does not start with TLS.",
             f"Make the {side}'s certificate there, or set chardev_tls_x509_cert_dir in libvirt's qemu.conf.",
+        )
+    elif setup.tls and unshown:
+        yield Finding(
+            Severity.WARNING,
+            "tls-nobody",
+            f"{unshown[0]} is missing, so that QEMU has no certificate to show, without which 'virtcard listen' takes "
+            "nobody.",
+            "Make the client's certificate there, on every host that the machine may migrate to.",
         )
 
 

@@ -176,6 +176,7 @@ class Changes:
             nss=files.nss,
             port_users=self._others(record, str(setup.port)),
             tls_missing=files.tls_missing,
+            tls_unshown=files.tls_unshown,
             spice_supported=self.spice_supported,
             spice_subtypes=files.spice_subtypes,
         )
