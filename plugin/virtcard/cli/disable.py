@@ -17,6 +17,7 @@ from virtcard.cli.shapes import Domain, domains
 from virtcard.cli.slots import named, slot_option
 from virtcard.errors import VirtcardError
 
+DONE: Final = "Domain '{}' has no virtual reader any more."
 NO_READER: Final = "No domain has a virtual reader."
 
 
@@ -26,9 +27,19 @@ NO_READER: Final = "No domain has a virtual reader."
 @click.option("--dry-run", is_flag=True, help="Print the change of the domain XML as a diff, and change nothing.")
 @click.option("--hotplug", is_flag=True, help="Only the readers that were hot-plugged.")
 @slot_option
+@click.option("--offline", is_flag=True, help="With --all: by libvirt alone, when virtcardd does not run any more.")
 @virsh_wording
 @click.pass_obj
-def verb(choice: Choice, *, vm: str | None, every: bool, dry_run: bool, hotplug: bool, slot: Mapping[str, int]) -> int:
+def verb(
+    choice: Choice,
+    *,
+    vm: str | None,
+    every: bool,
+    dry_run: bool,
+    hotplug: bool,
+    slot: Mapping[str, int],
+    offline: bool,
+) -> int:
     """Take the virtual reader away again.
 
     The domain's configuration is changed, and gets back what the reader had replaced. Readers that were hot-plugged go
@@ -40,6 +51,10 @@ def verb(choice: Choice, *, vm: str | None, every: bool, dry_run: bool, hotplug:
         raise click.UsageError("--slot goes with a VM and --hotplug.")
     if hotplug and dry_run:
         raise click.UsageError("--hotplug changes no XML: leave out --dry-run.")
+    if offline and (hotplug or not every):
+        raise click.UsageError("--offline goes with --all, and without --hotplug.")
+    if offline:
+        return _disable_offline(f"qemu:///{choice.bus}", dry_run)
     act = partial(unplug, slot=slot) if hotplug else partial(_disable, dry_run=dry_run)
     with choice.open() as client:
         if vm is not None:
@@ -72,5 +87,21 @@ def each_of(client: Door, found: Sequence[Domain], act: Callable[[Door, str, str
 
 def _disable(client: Door, vm: str, name: str, dry_run: bool) -> None:
     result = alter(client, client.find_domain(vm), "Disable", {"dry-run": dry_run})
-    done = f"Domain '{name}' has no virtual reader any more."
-    tell(result, done, f"Domain '{name}' has no virtual reader.", dry_run=dry_run)
+    tell(result, DONE.format(name), f"Domain '{name}' has no virtual reader.", dry_run=dry_run)
+
+
+def _disable_offline(uri: str, dry_run: bool) -> int:
+    from virtcard.cli.local.offline import put_back_all
+
+    code = 0
+    done = list(put_back_all(uri, dry_run=dry_run))
+    for each in done:
+        if each.error is not None:
+            complain(f"{each.name}: {each.error.message}", each.error.hint)
+            code = code or each.error.exit_code
+            continue
+        result = {"diff": each.diff, "changed": True, "pending": each.pending}
+        tell(result, DONE.format(each.name), "", dry_run=dry_run)
+    if not done:
+        say(NO_READER)
+    return code

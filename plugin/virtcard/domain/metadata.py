@@ -71,6 +71,15 @@ def read_wish(xml: str) -> Wish | None:
     return Wish("" if card is None else check_source(card), _tags(tags or ""), _unknown(element))
 
 
+def tags_of(xml: str) -> frozenset[str]:
+    """The tags in a domain XML, which outlive a wish; bad metadata has none."""
+    try:
+        wish = read_wish(xml)
+    except InvalidArgument:
+        return frozenset()
+    return wish.tags if wish else frozenset()
+
+
 def wish_element(card: str, renderer: Renderer | None = None, *, tags: frozenset[str] = frozenset()) -> str:
     """The XML that virDomainSetMetadata takes, with names.METADATA_KEY and names.WISH_NAMESPACE.
 

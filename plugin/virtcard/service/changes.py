@@ -15,7 +15,7 @@ from virtcard.domain.diff import diff
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding, Severity
 from virtcard.domain.host import HostFiles, QemuHost, look
-from virtcard.domain.metadata import read_wish, wish_element
+from virtcard.domain.metadata import tags_of, wish_element
 from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.plan import Plan, plan_disable, plan_enable
 from virtcard.domain.preflight import HostFacts, check, setup_findings
@@ -23,7 +23,7 @@ from virtcard.domain.record import DomainRecord
 from virtcard.domain.render import Renderer
 from virtcard.domain.setup import BRIDGE, ReaderSetup, setup_of
 from virtcard.domain.smartcard import number
-from virtcard.errors import Conflict, DomainStateError, InvalidArgument, PreflightFailed, TimedOut
+from virtcard.errors import Conflict, DomainStateError, PreflightFailed, TimedOut
 from virtcard.service.link import Link
 from virtcard.service.threads import start
 from virtcard.service.views import Change
@@ -120,7 +120,7 @@ class Changes:
             names.WISH_NAMESPACE in (xml or "") for xml in (record.inactive_xml, record.live_xml)
         ):
             return
-        tags = _tags(record)
+        tags = tags_of(record.inactive_xml)
         xml = wish_element(source, tags=tags) if source or tags else None
         await self.link.call(
             lambda hypervisor: hypervisor.set_metadata(
@@ -199,15 +199,6 @@ def _ports(model: DomainModel) -> set[str]:
     """TCP ports that the domain's QEMU listens on, its reader's among them."""
     readers = {number(card.service) for card in model.smartcards if card.bind and card.service}
     return {str(port) for port in readers | set(model.tcp_ports)}
-
-
-def _tags(record: DomainRecord) -> frozenset[str]:
-    """Those in the configuration, which outlive a wish; bad metadata has none."""
-    try:
-        wish = read_wish(record.inactive_xml)
-    except InvalidArgument:
-        return frozenset()
-    return wish.tags if wish else frozenset()
 
 
 def _refuse_errors(findings: tuple[Finding, ...]) -> None:
