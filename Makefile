@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
 SECONDS = 300
 
-.PHONY: help deps demo extension test lint soak man bench fuzz clean
+.PHONY: help deps demo extension test lint soak man bench fuzz deb rpm clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
@@ -15,6 +15,8 @@ help:
 	@echo "make man     build the man pages in build/man"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
 	@echo "make fuzz    look for input that breaks parsers, session, cards, guard or planner (SECONDS=300)"
+	@echo "make deb     the Debian packages, into dist/"
+	@echo "make rpm     the RPM packages, into dist/"
 	@echo "make clean   remove what was built; Debian packages stay"
 
 deps:
@@ -35,7 +37,7 @@ lint: deps
 	@echo "lint: clean"
 
 test: lint
-	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest, system and gnome; a skipped test is a failure"
+	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest, system, gnome and packages; a skipped test is a failure"
 	@$(PYTEST) -n 3 --dist loadfile -m "not soak" || { \
 	    echo "test: once more and one at a time, what failed beside the others; a test named here is to be mended"; \
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }
@@ -57,6 +59,18 @@ bench: deps
 fuzz: deps
 	@echo "fuzz: $(SECONDS) seconds over all targets"
 	@.venv/bin/python tests/fuzz --seconds $(SECONDS)
+
+deb: deps
+	@echo "deb: building the Debian packages for this Debian"
+	@rm -f dist/*.deb
+	@contrib/debian/build.sh dist
+	@echo "deb: built"
+
+rpm: deps
+	@echo "rpm: building the RPM packages for this machine"
+	@rm -f dist/*.rpm
+	@contrib/rpm/build.sh dist --nodeps
+	@echo "rpm: built"
 
 clean:
 	@echo "clean: removing .venv, .cache and what tools left behind"

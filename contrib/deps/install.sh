@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes a Debian 12 machine ready for the other targets of the Makefile: Debian packages, .venv, the test guest.
+# Makes a Debian 12 machine ready for the other targets of the Makefile: Debian packages, .venv, the test guest, and the
+# wheels that packages are built from.
 # Installs only what is missing, needs no systemd, starts no service, and is done in a moment when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -96,8 +97,14 @@ build_guest() {
     .venv/bin/python contrib/guest/build.py
 }
 
+# For /usr/bin/python3, which the packages are for, whatever .venv has.
+gather_wheels() {
+    quietly wheels "pip could not gather the wheels for packages" contrib/bundle/bundle.py gather .cache/wheels
+}
+
 mkdir -p .cache
 install_packages
 install_project
 build_guest
+gather_wheels
 say "everything is here: make demo shows it, make test checks it"

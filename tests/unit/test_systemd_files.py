@@ -221,7 +221,7 @@ def test_everything_is_installed_where_its_owner_looks_for_it(tmp_path: Path) ->
 
 def test_every_file_beside_the_installer_is_installed(tmp_path: Path) -> None:
     run(str(SYSTEMD / "install.sh"), str(tmp_path))
-    sources = [path for path in SYSTEMD.rglob("*") if path.is_file() and path.name != "install.sh"]
+    sources = [path for path in SYSTEMD.rglob("*") if path.is_file() and path.suffix != ".sh"]
     copies = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.read_bytes() in copies for path in sources)
 

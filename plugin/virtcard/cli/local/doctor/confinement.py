@@ -26,7 +26,8 @@ def check_selinux(situation: Situation) -> Outcome:
     if _read(situation.path(SELINUX)) != "1":
         return ok("SELinux does not enforce anything.")
     return warning(
-        "SELinux is enforcing, and virtcard was not tried with it.", "See 'ausearch -m avc -ts recent' for denials."
+        "SELinux is enforcing, and virtcard was not tried with it.",
+        "Load the module of virtcard's contrib/selinux, and see 'ausearch -m avc -ts recent' for denials.",
     )
 
 
