@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from helpers import nss
 from helpers.bridges import Watched
 from helpers.fake_card import FakeCard
 from helpers.pki import Authority
@@ -15,6 +16,7 @@ from helpers.spice import SpiceHost, Way, paused_qemu, viewer
 from virtcard.bridge.runner import BridgeState
 from virtcard.bridge.spice.security import SpiceSecurity
 from virtcard.bridge.spice.subject import Subject
+from virtcard.card.soft.nss import NICKNAMES
 from virtcard.errors import Disconnected
 from virtcard.wire.spicelink import ChannelType
 
@@ -174,6 +176,37 @@ def test_a_real_viewer_that_leaves_and_comes_keeps_and_gets_its_session(
         assert session.has_card
 
 
-def test_a_monitor_that_somebody_else_uses_is_told(host: SpiceHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_monitor_that_is_not_there_is_told(host: SpiceHost) -> None:
     with pytest.raises(Disconnected, match="There is no monitor"):
         SpiceHost(host.directory, "nobody", 0, 0).sessions()
+
+
+def sharing() -> list[str]:
+    """What makes a viewer share smart cards: a CAC of three certificates."""
+    names = ",".join(NICKNAMES)
+    database = f"sql:{nss.shared_database()}"
+    return ["--spice-smartcard", f"--spice-smartcard-certificates={names}", f"--spice-smartcard-db={database}"]
+
+
+def test_a_real_viewer_with_cards_of_its_own_is_left_alone_unless_told_otherwise(
+    start: Callable[..., Watched], host: SpiceHost
+) -> None:
+    with viewer(host, "spicy", *sharing()) as number:
+        host.wait_sessions(lambda sessions: sessions[0].has_card, "the viewer's card")
+        told = start(host).wait(BridgeState.CLOSED, error="shares its own smart cards")
+        assert "127.0.0.1" in told.last_error
+        assert [session.connection_id for session in host.sessions()] == [number]
+        start(host, take_over=True).wait(BridgeState.INSERTED)
+        assert number not in [session.connection_id for session in host.sessions()]
+
+
+def test_the_card_waits_for_the_end_of_a_real_viewer_that_brings_its_own(
+    start: Callable[..., Watched], host: SpiceHost
+) -> None:
+    watched = start(host)
+    watched.wait(BridgeState.INSERTED)
+    with viewer(host, "spicy", *sharing()) as number:
+        watched.wait_error("shares its own smart cards", timeout=30)
+        assert [session.connection_id for session in host.sessions()] == [number]
+    watched.forget()
+    watched.wait(BridgeState.INSERTED, timeout=30)

@@ -47,7 +47,7 @@ def libvirtd() -> Iterator[Libvirtd]:
 
 @contextmanager
 def connecting(libvirtd: Libvirtd, domain: str, card: str = "jane") -> Iterator[subprocess.Popen[str]]:
-    place = f"spice+unix://{libvirtd.directory / 'spice'}"
+    place = libvirtd.virsh("domdisplay", "desktop").strip()
     words = ["-m", "virtcard.cli", "--session", "connect", place, f"card:{card}", "--domain", domain]
     pipe = subprocess.PIPE
     with subprocess.Popen(

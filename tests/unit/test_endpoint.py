@@ -48,6 +48,10 @@ def test_where_to_wait_is_written_like_where_to_go() -> None:
         "tls://host",
         "tcp-listen://host:1",
         "spice://host",
+        "spice://host?tls-port=",
+        "spice://host?tls-port=0",
+        "spice://?tls-port=1",
+        "tcp://host:1?tls-port=2",
         "spice+unix://relative",
         "spice+ssh://host:1",
         "tcp://",
@@ -72,6 +76,18 @@ def test_anything_else_is_refused_with_a_hint(text: str) -> None:
         parse_endpoint(text)
     assert caught.value.message.endswith(".")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("spice://localhost?tls-port=5901", Endpoint(Scheme.SPICE_TLS, host="localhost", port=5901)),
+        ("spice://localhost:5900?tls-port=5901", Endpoint(Scheme.SPICE_TLS, host="localhost", port=5901)),
+        ("spice://[::1]:5900?tls-port=5901", Endpoint(Scheme.SPICE_TLS, host="::1", port=5901)),
+    ],
+)
+def test_with_two_ports_virsh_domdisplay_means_the_one_with_tls(text: str, endpoint: Endpoint) -> None:
+    assert parse_endpoint(text) == endpoint
 
 
 @pytest.mark.parametrize("text", ["spice://host:1", "spice+tls://host:1", "spice+unix:///a"])

@@ -14,6 +14,8 @@ from virtcard.errors import InvalidArgument
 _FORMS: Final = "Write unix:///PATH, tcp://HOST:PORT, tls://HOST:PORT, or spice, spice+tls or spice+unix for SPICE."
 _PORT_MAX: Final = 65_535
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<literal>[^\]]*)\]|(?P<name>[^\[\]:/]*)):(?P<port>[^:]*)")
+_DOMDISPLAY: Final = re.compile(r"(?P<host>\[[^\]?]*\]|[^\[\]:/?]*)(?::[0-9]*)?\?tls-port=(?P<port>[^&?]*)")
+"""How virsh domdisplay writes a SPICE server with TLS: spice://HOST:PORT?tls-port=PORT, or without :PORT."""
 
 
 class Scheme(StrEnum):
@@ -80,6 +82,8 @@ def parse_endpoint(text: str, *, listen: bool = False) -> Endpoint:
     if scheme.is_unix:
         _check_path(rest)
         return Endpoint(scheme, path=rest, listen=listen)
+    if scheme is Scheme.SPICE and (match := _DOMDISPLAY.fullmatch(rest)):
+        scheme, rest = Scheme.SPICE_TLS, f"{match['host']}:{match['port']}"
     return _parse_tcp(scheme, rest, listen)
 
 

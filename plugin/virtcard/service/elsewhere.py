@@ -30,7 +30,8 @@ def served_elsewhere(record: DomainRecord) -> DomainStateError | None:
     if setup.mode is Mode.SPICE:
         return DomainStateError(
             f"The card of {record.name} comes over SPICE (mode spice): virtcardd puts none in and takes none out.",
-            hint="Connect a viewer that shares smart cards, such as remote-viewer --spice-smartcard.",
+            hint=f"Connect a viewer that shares smart cards, such as remote-viewer --spice-smartcard, or run "
+            f"'virtcard connect URI SOURCE --domain {record.name}' with the URI of 'virsh domdisplay {record.name}'.",
         )
     return DomainStateError(
         f"The card of {record.name} comes over TCP (mode tcp): virtcardd puts none in and takes none out.",
