@@ -41,6 +41,7 @@ FILES = {
 SIGNALS = {
     "SIGTERM, SIGINT": "Take the cards out in order, and end. Machines go on, and so do their readers.",
     "SIGHUP": "Read the policy again.",
+    "SIGABRT": "End at once, and say where each thread is: what systemd's watchdog does to a daemon that hangs.",
 }
 
 
