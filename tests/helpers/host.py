@@ -25,14 +25,16 @@ class Host:
 
 
 @contextmanager
-def private_host(libvirtd: Libvirtd | None = None, **variables: str) -> Iterator[Host]:
+def private_host(libvirtd: Libvirtd | None = None, *, own_pcscd: bool = False, **variables: str) -> Iterator[Host]:
     """Start everything, beside a libvirtd that runs already if one is given; nothing is left of it afterwards.
 
-    `variables` are set in the environment of virtcardd and of its clients.
+    Several hosts at a time need `own_pcscd`: else this process has one socket for them. `variables` are set in the
+    environment of virtcardd and of its clients.
     """
     with ExitStack() as stack:
         libvirtd = libvirtd or stack.enter_context(private_libvirtd())
-        pcscd = stack.enter_context(Pcscd())
+        own = libvirtd.directory / "pcsc/pcscd.comm"
+        pcscd = stack.enter_context(Pcscd(own) if own_pcscd else Pcscd())
         slots = (stack.enter_context(Slot(pcscd.port)), stack.enter_context(Slot(pcscd.port + 1)))
         bus = stack.enter_context(private_bus())
         environment = libvirtd.environment() | {
