@@ -16,6 +16,7 @@ from virtcard.domain.events import (
     Started,
     Stopped,
     Suspended,
+    came_in,
     ends_login,
 )
 from virtcard.errors import CardChanged, CardError, CardWasReset
@@ -45,6 +46,14 @@ def lifecycle(event: int, detail: int = 0) -> HypervisorEvent:
 )
 def test_these_events_end_a_login(event: HypervisorEvent) -> None:
     assert ends_login(event)
+
+
+def test_only_a_machine_whose_state_was_loaded_has_come_in() -> None:
+    loaded = [Resumed.MIGRATED, Resumed.FROM_SNAPSHOT, Resumed.POSTCOPY, Resumed.POSTCOPY_FAILED]
+    assert all(came_in(lifecycle(Lifecycle.RESUMED, detail)) for detail in loaded)
+    assert not came_in(lifecycle(Lifecycle.RESUMED, Resumed.UNPAUSED)), "of an ordinary start, too"
+    assert not came_in(lifecycle(Lifecycle.STARTED, Started.MIGRATED)), "its state is still under way"
+    assert not came_in(HypervisorEvent(EventKind.REBOOT, None, Lifecycle.RESUMED, Resumed.MIGRATED))
 
 
 @pytest.mark.parametrize(

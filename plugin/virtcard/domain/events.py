@@ -132,3 +132,13 @@ def ends_login(event: HypervisorEvent) -> bool:
     if event.kind is EventKind.REBOOT:
         return True
     return event.kind is EventKind.LIFECYCLE and event.event not in (Lifecycle.DEFINED, Lifecycle.UNDEFINED)
+
+
+def came_in(event: HypervisorEvent) -> bool:
+    """The machine goes on from a state that was loaded into its QEMU: it was migrated, restored or set back.
+
+    What was said to that QEMU before counts no more: its virtual readers are as they were in the other one, with a card
+    in them that is not here.
+    """
+    goes_on = event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.RESUMED
+    return goes_on and event.detail != Resumed.UNPAUSED

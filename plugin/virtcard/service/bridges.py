@@ -285,8 +285,16 @@ class Bridges:
 
     async def end(self, key: Key) -> None:
         """The same, and wait for it."""
+        await self._until_ended([key])
+
+    async def end_all(self, uuid: UUID) -> None:
+        """The same for all bridges of a domain."""
+        await self._until_ended([(uuid, slot) for slot in self.slots(uuid)])
+
+    async def _until_ended(self, keys: list[Key]) -> None:
         before = set(self._ends)
-        self.drop(key)
+        for key in keys:
+            self.drop(key)
         if ending := self._ends - before:
             await asyncio.wait(ending)
 

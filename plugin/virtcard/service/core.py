@@ -11,7 +11,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from virtcard.card.sources import Sources
-from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped, ends_login
+from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped, came_in, ends_login
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
 from virtcard.domain.hotplug import read_slots
@@ -86,6 +86,8 @@ class VirtcardService:
         self.healer = Healer(
             registry, reconciler.bridges, link, reconciler.permits, self._turns, self._reconcile, record
         )
+        self._came_in: set[UUID] = set()
+        """Machines whose bridges must begin anew."""
         self._passing = asyncio.Lock()
         self._pass_began: float | None = None
         self._latecomers = Latecomers(self._look_for_unknown)
@@ -257,6 +259,8 @@ class VirtcardService:
             return
         if event.uuid is None or (event.kind is EventKind.METADATA and event.namespace != WISH_NAMESPACE):
             return
+        if came_in(event):
+            self._came_in.add(event.uuid)
         if ends_login(event):
             self._reconciler.bridges.logout(event.uuid)
         known = self.registry.domains.get(event.uuid) is not None
@@ -352,6 +356,9 @@ class VirtcardService:
             self._reconciler.bridges.refresh_counters()
 
     async def _reconcile(self, uuid: UUID) -> None:
+        if uuid in self._came_in:
+            self._came_in.discard(uuid)
+            await self._reconciler.bridges.end_all(uuid)
         try:
             await self._reconciler.reconcile(await self._reconciler.changes.read(uuid))
         except NoSuchDomain:
