@@ -373,7 +373,8 @@ async def _serve(chosen: Settings) -> None:
 @click.version_option(VERSION, prog_name="virtcardd")
 def command(*, session: bool, connect: str | None, socket_dir: str | None, metrics: bool, verbose: bool) -> None:
     """Give libvirt domains a smart card reader, and cards to put in."""
-    faulthandler.enable()  # what the watchdog ends says where it hung
+    with suppress(RuntimeError, OSError):  # somebody may have closed our stderr
+        faulthandler.enable()  # what the watchdog ends says where it hung
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(name)s: %(message)s",

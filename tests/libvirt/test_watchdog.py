@@ -16,6 +16,7 @@ import pytest
 from helpers import hanging_virtcardd
 from helpers.bus import private_bus
 from helpers.notified import Notified, notified
+from helpers.virtcardd import BIN
 
 WATCHDOG = 2.0
 """Seconds that this systemd waits for a ping; there are two in that time."""
@@ -87,3 +88,25 @@ def test_a_thread_of_timeouts_that_hangs_stops_the_pings_although_the_loop_turns
     assert watched.silence(signal.SIGUSR2)
     watched.process.terminate()
     assert watched.process.wait(10) == 0, "the loop still answers"
+
+
+def test_a_daemon_without_stderr_starts_all_the_same() -> None:
+    with TemporaryDirectory(prefix="vc-") as name, private_bus() as bus, notified(Path(name)) as systemd:
+        places = ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+        environment = (
+            os.environ
+            | dict.fromkeys(places, name)
+            | {
+                "DBUS_SESSION_BUS_ADDRESS": bus.address,
+                "PCSCLITE_CSOCK_NAME": f"{name}/no-pcscd",
+                "NOTIFY_SOCKET": str(systemd.path),
+            }
+        )
+        words = f"exec '{BIN / 'virtcardd'}' --session --connect test:///default 2>&-"
+        process = subprocess.Popen(["sh", "-c", words], env=environment, stdin=subprocess.DEVNULL)
+        try:
+            systemd.wait("READY=1", START_PATIENCE)
+        finally:
+            process.terminate()
+            code = process.wait(10)
+    assert code == 0
