@@ -60,6 +60,10 @@ class SystemHost:
         os.kill(inside(process), number)
         return process.wait(PATIENCE)
 
+    def running(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of a daemon that was started; it may have ended by itself."""
+        return self._running[name]
+
     def start_virtcardd(self) -> None:
         """Start it as its unit does; returns when it is on the bus. Its runtime directory outlives a `stop`, as in a
         restart by systemd."""
