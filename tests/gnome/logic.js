@@ -93,6 +93,25 @@ const FACTS = {
         equal(machine(RUNNING, {State: 'empty', Source: ''}).card, null);
     },
 
+    every_reader_of_a_machine_is_shown_with_its_own_card() {
+        const map = objects(RUNNING, {State: 'inserted', Source: 'card:jane', Slot: 1},
+            {Name: 'jane', Type: 'piv', Domains: [VM]}, {Name: 'Key', Present: true, Domains: [VM]});
+        equal(read(map).machines.map(each => [each.name, each.slot, each.card.name]), [['win11', 1, 'jane']]);
+        map.set('/org/virtcard1/bridge/1_3', {
+            'org.virtcard1.Bridge': {Domain: VM, State: 'inserted', Source: 'reader:Key', Slot: 3},
+        });
+        map.set('/org/virtcard1/bridge/1_2', {
+            'org.virtcard1.Bridge': {Domain: VM, State: 'empty', Source: '', Slot: 2},
+        });
+        equal(read(map).machines.map(each => [each.name, each.slot, each.card?.name ?? '']),
+            [['win11, reader 1', 1, 'jane'], ['win11, reader 2', 2, ''], ['win11, reader 3', 3, 'Key']]);
+        equal(new Set(read(map).machines.map(each => each.key)).size, 3);
+    },
+
+    a_machine_with_a_hot_plugged_reader_alone_is_shown() {
+        equal(machine({...RUNNING, Enabled: false, Live: false}, {State: 'empty', Slot: 1}).state, 'empty');
+    },
+
     a_reader_is_inserted_by_its_full_name() {
         const {cards} = read(objects(RUNNING, null, {Name: 'A [B] 00 00', Present: true, Domains: []}));
         equal([cards[0].source, cards[0].name], ['reader:A [B] 00 00', 'A [B]']);

@@ -61,11 +61,18 @@ def test_machine_with_a_hot_plugged_reader_alone_takes_cards() -> None:
     assert machine(RUNNING | {"Enabled": False, "Live": False}, {"State": "empty", "Slot": 1}).takes_cards
 
 
-def test_the_first_reader_of_a_machine_counts() -> None:
-    objects = {VM: {DOMAIN: RUNNING}}
-    for slot, word in ((1, "empty"), (0, "inserted"), (2, "failed")):
-        objects[f"/bridge/{slot}"] = {BRIDGE: {"Domain": VM, "Slot": slot, "State": word}}
-    assert picture(objects).machines[0].state is State.INSERTED
+def test_every_reader_of_a_machine_is_shown_with_its_own_card() -> None:
+    objects: dict[str, Any] = {VM: {DOMAIN: RUNNING}, "/card/0": {CARD: JANE | {"Domains": [VM]}}}
+    bridges = ((2, "empty", ""), (0, "inserted", "card:jane"), (1, "inserted", "reader:Yub*"))
+    for slot, word, source in bridges:
+        objects[f"/bridge/{slot}"] = {BRIDGE: {"Domain": VM, "Slot": slot, "State": word, "Source": source}}
+    machines = picture(objects).machines
+    assert [(each.name, each.slot, each.card) for each in machines] == [
+        ("win11, reader 1", 0, "jane"),
+        ("win11, reader 2", 1, "reader:Yub*"),
+        ("win11, reader 3", 2, ""),
+    ]
+    assert len({each.key for each in machines}) == 3
 
 
 def test_running_machines_come_first_and_those_without_a_reader_last() -> None:

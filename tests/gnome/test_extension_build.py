@@ -83,7 +83,7 @@ def test_scripts_of_43_are_read_by_its_engine(tmp_path: Path) -> None:
 def test_modules_run_on_stand_ins_for_later_shells(tmp_path: Path, version: str) -> None:
     BUILD.unpack(BUILD.FLAVOURS[1], tmp_path)
     for script in tmp_path.glob("*.js"):
-        text = re.sub(r"'gi://(?:St|Clutter|Atk|Pango)'", f"'file://{STUBS}/gi.js'", script.read_text())
+        text = re.sub(r"'gi://(?:St|Clutter|Atk|Pango|Shell)'", f"'file://{STUBS}/gi.js'", script.read_text())
         text = re.sub(r"'resource:///org/gnome/shell/\w+/(\w+\.js)'", rf"'file://{STUBS}/\1'", text)
         script.write_text(text)
     program = Path(__file__).parent / "modern.js"

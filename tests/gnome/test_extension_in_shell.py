@@ -19,6 +19,7 @@ import pytest
 
 from helpers.domains import qemu_xml
 from helpers.gnome_shell import UUID, GnomeShell, gnome_shell
+from helpers.gtk_app import APPLICATION
 from helpers.guest import Guest
 from helpers.host import Host, private_host
 from helpers.machines import domain_xml
@@ -85,6 +86,7 @@ def desk() -> Iterator[Desk]:
         for name in RUNNING:
             host.libvirtd.virsh("start", name)
         home = Path(stack.enter_context(TemporaryDirectory(prefix="vc-")))
+        install_application(home)
         yield Desk(host, stack.enter_context(gnome_shell(host.bus.address, home)))
 
 
@@ -110,6 +112,15 @@ def tidy(desk: Desk) -> Iterator[None]:
             desk.host.virtcardd.virtcard("eject", machine)
     desk.shell.close_menu()
     assert desk.shell.troubles() == []
+
+
+def install_application(home: Path) -> None:
+    """The desktop file of the application, which starts something that leaves a trace instead."""
+    text = (APPLICATION / "data/org.virtcard.Cards.desktop").read_text()
+    target = home / "data/applications/org.virtcard.Cards.desktop"
+    target.parent.mkdir(parents=True)
+    started = f"touch {home / 'started'}"
+    target.write_text(text.replace("Exec=virtcard-gtk", f"Exec={started}").replace("DBusActivatable=true\n", ""))
 
 
 def policy(desk: Desk, rules: str) -> None:
@@ -299,6 +310,22 @@ def test_on_the_lock_screen_there_is_nothing(desk: Desk) -> None:
         desk.shell.run("Main.sessionMode.popMode('unlock-dialog');")
     desk.shell.wait(f"return Main.extensionManager.lookup('{UUID}').state === 1;", "it is back")
     desk.shell.open_menu()
+
+
+def test_the_application_is_opened_where_it_is_installed(desk: Desk) -> None:
+    desk.shell.open_menu()
+    desk.shell.click("All Machines and Cards")
+    home = desk.shell.log_path.parent
+    wait_until((home / "started").exists, 20, "it is started", 0.1)
+    (home / "data/applications/org.virtcard.Cards.desktop").unlink()
+    desk.shell.wait(
+        "return !imports.gi.Shell.AppSystem.get_default().lookup_app('org.virtcard.Cards.desktop');", "gone"
+    )
+    desk.shell.enable(False)
+    desk.shell.enable()
+    desk.shell.open_menu()
+    desk.shell.sees("fedora")
+    assert "All Machines and Cards" not in desk.shell.texts()
 
 
 def test_it_speaks_german(desk: Desk) -> None:

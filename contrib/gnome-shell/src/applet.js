@@ -10,6 +10,7 @@ import {read} from './model.js';
 import {Posts} from './posts.js';
 import {Questions} from './questions.js';
 import {line} from './text.js';
+import * as Translate from './translate.js';
 import * as Words from './words.js';
 
 const SENTENCE_MAX = 400;
@@ -17,7 +18,7 @@ const BUSES = [Gio.BusType.SYSTEM, Gio.BusType.SESSION];
 
 export class Applet {
     constructor(path) {
-        Gettext.bindtextdomain(Words.DOMAIN, GLib.build_filenamev([path, 'locale']));
+        Gettext.bindtextdomain(Translate.DOMAIN, GLib.build_filenamev([path, 'locale']));
         this._icon = Gio.icon_new_for_string(GLib.build_filenamev([path, 'icons', 'virtcard-symbolic.svg']));
         this._update = 0;
         this._busy = new Set();
@@ -72,30 +73,32 @@ export class Applet {
             ...read(daemon.objects),
             key: own ? 'session' : 'system',
             heading: own ? Words.ownMachines() : Words.systemMachines(),
-            isBusy: machine => this._busy.has(machine.path),
+            isBusy: machine => this._busy.has(machine.key),
             act: (machine, card) => this._act(daemon, machine, card),
         };
     }
 
     async _act(daemon, machine, card) {
-        if (this._busy.has(machine.path))
+        if (this._busy.has(machine.key))
             return;
         const release = card ? this._questions.expect(machine.uuid, card.source) : () => {};
-        this._busy.add(machine.path);
+        this._busy.add(machine.key);
         this._changed();
+        // Without a slot it is the first reader, which every virtcardd knows.
+        const options = machine.slot ? {slot: new GLib.Variant('u', machine.slot)} : {};
         let problem = null;
         try {
             if (card)
-                await daemon.call(machine.path, DOMAIN, 'Insert', new GLib.Variant('(sa{sv})', [card.source, {}]));
+                await daemon.call(machine.path, DOMAIN, 'Insert', new GLib.Variant('(sa{sv})', [card.source, options]));
             else
-                await daemon.call(machine.path, DOMAIN, 'Eject', new GLib.Variant('(a{sv})', [{}]));
+                await daemon.call(machine.path, DOMAIN, 'Eject', new GLib.Variant('(a{sv})', [options]));
         } catch (error) {
             problem = error;
         }
         release();
         if (!this._indicator)
             return; // disabled meanwhile
-        this._busy.delete(machine.path);
+        this._busy.delete(machine.key);
         this._changed();
         if (problem)
             this._posts.tell(Words.failed(machine, card), sentence(problem));

@@ -3,6 +3,7 @@ import Atk from 'gi://Atk';
 import Clutter from 'gi://Clutter';
 import GObject from 'gi://GObject';
 import Pango from 'gi://Pango';
+import Shell from 'gi://Shell';
 import St from 'gi://St';
 import * as Config from 'resource:///org/gnome/shell/misc/config.js';
 import * as PopupMenu from 'resource:///org/gnome/shell/ui/popupMenu.js';
@@ -11,6 +12,7 @@ import * as QuickSettings from 'resource:///org/gnome/shell/ui/quickSettings.js'
 import {State} from './model.js';
 import * as Words from './words.js';
 
+const APPLICATION = 'org.virtcard.Cards.desktop';
 const HAS_TITLE = parseInt(Config.PACKAGE_VERSION) >= 44;
 
 // One machine, with its menu of what can be done.
@@ -53,7 +55,7 @@ class VirtcardMachineItem extends PopupMenu.PopupSubMenuMenuItem {
 
     _offerCard(card, machines, isBusy, activate) {
         const item = this._offer(Words.insert(card), this._cardIcon, isBusy, activate);
-        const owners = machines.filter(machine => card.domains.includes(machine.path)).map(machine => machine.name);
+        const owners = machines.filter(machine => machine.card?.source === card.source).map(machine => machine.name);
         if (owners.length) {
             item.add_child(new St.Label({
                 text: Words.alsoIn(owners),
@@ -97,6 +99,9 @@ class VirtcardToggle extends QuickSettings.QuickMenuToggle {
         this.menu.setHeader(icon, Words.title());
         this._section = new PopupMenu.PopupMenuSection();
         this.menu.addMenuItem(this._section);
+        this._separator = new PopupMenu.PopupSeparatorMenuItem();
+        this.menu.addMenuItem(this._separator);
+        this._open = this.menu.addSettingsAction(Words.openApplication(), APPLICATION);
         // Nothing can be switched on or off here: wherever it is clicked, the menu opens.
         this.connect('clicked', () => this.menu.open());
     }
@@ -109,13 +114,15 @@ class VirtcardToggle extends QuickSettings.QuickMenuToggle {
         if (HAS_TITLE)
             this.subtitle = text;
         this.menu.setHeader(this._cardIcon, Words.title(), text);
-        const layout = JSON.stringify(groups.map(group => [group.key, group.machines.map(machine => machine.path)]));
+        this._open.visible = Shell.AppSystem.get_default().lookup_app(APPLICATION) !== null;
+        this._separator.visible = this._open.visible;
+        const layout = JSON.stringify(groups.map(group => [group.key, group.machines.map(machine => machine.key)]));
         if (layout !== this._layout)
             this._build(groups);
         this._layout = layout;
         for (const group of groups) {
             for (const machine of group.machines) {
-                this._items.get(`${group.key} ${machine.path}`).show(
+                this._items.get(`${group.key} ${machine.key}`).show(
                     machine, group.cards, group.machines, group.isBusy(machine), card => group.act(machine, card));
             }
         }
@@ -128,14 +135,14 @@ class VirtcardToggle extends QuickSettings.QuickMenuToggle {
         this._headings.forEach(item => item.destroy());
         this._headings = [];
         const filled = groups.filter(group => group.machines.length);
-        const wanted = filled.flatMap(group => group.machines.map(machine => `${group.key} ${machine.path}`));
+        const wanted = filled.flatMap(group => group.machines.map(machine => `${group.key} ${machine.key}`));
         before.forEach((item, key) => wanted.includes(key) || item.destroy());
         let position = 0;
         for (const group of filled) {
             if (filled.length > 1)
                 this._head(new PopupMenu.PopupSeparatorMenuItem(group.heading), position++);
             for (const machine of group.machines) {
-                const key = `${group.key} ${machine.path}`;
+                const key = `${group.key} ${machine.key}`;
                 const item = before.get(key) ?? new MachineItem(this._cardIcon);
                 if (before.has(key))
                     this._section.moveMenuItem(item, position++);

@@ -1,5 +1,6 @@
 // What the objects of a virtcardd mean to a person: machines with virtual readers, and cards. Pure.
-import {harmless, line} from './text.js';
+import {fill, harmless, line} from './text.js';
+import {_} from './translate.js';
 
 const ERROR_MAX = 300;
 const DOMAIN = 'org.virtcard1.Domain';
@@ -39,21 +40,36 @@ export function read(objects) {
             found[name]?.push({path, ...properties});
     }
     const cards = [...readerCards(found[READER]), ...found[CARD].map(softwareCard)].sort(byName);
-    const machines = found[DOMAIN]
-        .filter(domain => domain.Enabled || domain.Live)
-        .map(domain => machine(domain, found[BRIDGE].find(bridge => bridge.Domain === domain.path), cards));
+    const machines = found[DOMAIN].flatMap(domain => readers(domain, found[BRIDGE], cards));
     return {machines: machines.sort(runningFirst), cards: cards.filter(card => card.present)};
 }
 
-function machine(domain, bridge, cards) {
+// One for each virtual reader of a machine. Most have one; others were hot-plugged.
+function readers(domain, bridges, cards) {
+    const own = bridges.filter(bridge => bridge.Domain === domain.path);
+    own.sort((one, other) => (one.Slot ?? 0) - (other.Slot ?? 0));
+    if (own.length > 1)
+        return own.map((bridge, index) => machine(domain, bridge, cardBySource(bridge, cards), index + 1));
+    if (!own.length && !domain.Enabled && !domain.Live)
+        return [];
+    const [bridge] = own;
+    const used = cards.find(card => card.domains.includes(domain.path)) ?? cardBySource(bridge, cards);
+    return [machine(domain, bridge, used, 0)];
+}
+
+function machine(domain, bridge, card, number) {
     const state = stateOf(domain, bridge);
+    const name = harmless(domain.Name ?? '');
+    const slot = bridge?.Slot ?? 0;
     return {
+        key: `${domain.path} ${slot}`,
         path: domain.path,
+        slot,
         uuid: domain.Uuid,
-        name: harmless(domain.Name ?? ''),
+        name: number ? fill(_('{machine}, reader {number}'), {machine: name, number}) : name,
         state,
         running: domain.Id >= 0,
-        card: cards.find(card => card.domains.includes(domain.path)) ?? unknownCard(bridge?.Source),
+        card,
         active: state === State.INSERTED && Boolean(bridge.Active),
         error: line(bridge?.LastError || domain.LastError || '', ERROR_MAX),
     };
@@ -64,7 +80,7 @@ function stateOf(domain, bridge) {
         return State.OFF;
     if (domain.Mode && domain.Mode !== 'bridge')
         return State.ELSEWHERE;
-    if (!domain.Live)
+    if (!domain.Live && !bridge)
         return State.PENDING;
     return BRIDGE_STATES[bridge?.State] ?? State.WAITING;
 }
@@ -91,9 +107,13 @@ function softwareCard(card) {
     };
 }
 
-// A card of a source that has no objects: all that is known is what it was asked for by.
-function unknownCard(source) {
-    return source ? {source, name: harmless(source), software: false, present: true, domains: []} : null;
+// Of a card that is there only as what it was asked for by, a glob or another source, nothing else is known.
+function cardBySource(bridge, cards) {
+    const source = bridge?.Source;
+    if (!source)
+        return null;
+    return cards.find(card => card.source === source) ??
+        {source, name: harmless(source), software: false, present: true, domains: []};
 }
 
 function byName(one, other) {

@@ -1,13 +1,7 @@
 // What a person reads, in the person's language.
-import Gettext from 'gettext';
-
 import {State} from './model.js';
 import {fill} from './text.js';
-
-export const DOMAIN = 'virtcard-gnome-shell';
-
-const _ = text => Gettext.dgettext(DOMAIN, text);
-const _n = (one, many, number) => fill(Gettext.dngettext(DOMAIN, one, many, number), {number});
+import {_, _n} from './translate.js';
 
 const UNITS = [
     [86_400, number => _n('{number} day', '{number} days', number)],
@@ -34,6 +28,10 @@ export function systemMachines() {
 
 export function ownMachines() {
     return _('Your own machines');
+}
+
+export function openApplication() {
+    return _('All Machines and Cards');
 }
 
 export function noMachine() {

@@ -19,7 +19,7 @@ class Acts(Protocol):
     """What a person can want."""
 
     def insert(self, machine: str, source: str) -> None:
-        """Put the card of a source into the machine at a path."""
+        """Put the card of a source into a machine, by its key."""
 
     def eject(self, machine: str) -> None:
         """Take it out."""
@@ -59,12 +59,12 @@ class CardRow:
         self._card = card
         self.row.set_title(card.name)
         self.row.set_use_markup(False)
-        owners = [machine.name for machine in machines if machine.path in card.domains]
+        owners = [machine.name for machine in machines if machine.path in card.domains and machine.card == card.name]
         self.row.set_subtitle(description(card, owners))
         self._icon.set_from_icon_name("auth-smartcard-symbolic" if card.present else "media-removable-symbolic")
         targets = [machine for machine in machines if machine.takes_cards and machine.path not in card.domains]
         self._menu.set_sensitive(card.present and bool(targets))
-        choices = [(machine.name, machine.path, card.source) for machine in targets]
+        choices = [(machine.name, machine.key, card.source) for machine in targets]
         self._menu.set_menu_model(insert_menu(_("Insert in"), choices))
         name_it(self._menu, _("Insert {card} in a virtual machine").format(card=card.name))
         self._delete.set_visible(card.software)
@@ -84,8 +84,8 @@ class CardRow:
 class MachineRow:
     """A machine, on which a card can be dropped."""
 
-    def __init__(self, path: str, acts: Acts) -> None:
-        self._path = path
+    def __init__(self, key: str, acts: Acts) -> None:
+        self._key = key
         self._acts = acts
         self.row = Adw.ActionRow()
         self._machine: Machine | None = None
@@ -95,8 +95,8 @@ class MachineRow:
         name_it(self._active, _("The machine talks to its card"))
         self._why = icon_button("dialog-warning-symbolic", "", self._asked_why)
         self._enable = Gtk.Button(label=_("Add Reader"), valign=Gtk.Align.CENTER)
-        self._enable.connect("clicked", lambda _button: acts.enable(path))
-        self._eject = icon_button("media-eject-symbolic", "", lambda: acts.eject(path))
+        self._enable.connect("clicked", lambda _button: acts.enable(key))
+        self._eject = icon_button("media-eject-symbolic", "", lambda: acts.eject(key))
         self._menu = menu_button("list-add-symbolic", "")
         self.row.add_prefix(Gtk.Image(icon_name="computer-symbolic"))
         for widget in (self._spinner, self._active, self._why, self._enable, self._eject, self._menu):
@@ -125,15 +125,13 @@ class MachineRow:
         offered = [card for card in cards if card.present and machine.path not in card.domains]
         self._menu.set_visible(machine.takes_cards)
         self._menu.set_sensitive(bool(offered) and not busy)
-        self._menu.set_menu_model(
-            insert_menu(_("Insert"), [(card.name, machine.path, card.source) for card in offered])
-        )
+        self._menu.set_menu_model(insert_menu(_("Insert"), [(card.name, machine.key, card.source) for card in offered]))
         name_it(self._menu, _("Insert a card in {machine}").format(machine=machine.name))
 
     def _dropped(self, _target: Any, source: str, _x: float, _y: float) -> bool:
         if self._machine is None or not self._machine.takes_cards:
             return False
-        self._acts.insert(self._path, source)
+        self._acts.insert(self._key, source)
         return True
 
     def _asked_why(self) -> None:
@@ -151,7 +149,7 @@ class CardsPage:
         cards.set_header_suffix(new)
         machines = Adw.PreferencesGroup(title=_("Virtual Machines"))
         self._cards = Rows(cards, lambda _path: CardRow(acts))
-        self._machines = Rows(machines, lambda path: MachineRow(path, acts))
+        self._machines = Rows(machines, lambda key: MachineRow(key, acts))
         self._no_cards = _placeholder(cards, _("Put a card in a reader, or make a software card"))
         self._no_machines = _placeholder(machines, _("libvirt has no virtual machine here"))
         self._sides = Gtk.Box(spacing=24, homogeneous=True)
@@ -167,15 +165,15 @@ class CardsPage:
         self._sides.set_homogeneous(not narrow)
 
     def show(self, picture: Picture, busy: frozenset[str]) -> None:
-        """As it is now; `busy` are paths of machines."""
+        """As it is now; `busy` are keys of machines."""
         self._no_cards.set_visible(not picture.cards)
         self._no_machines.set_visible(not picture.machines)
         rows = self._cards.keep(card.path for card in picture.cards)
         for card in picture.cards:
             rows[card.path].show(card, picture.machines)
-        machines = self._machines.keep(machine.path for machine in picture.machines)
+        machines = self._machines.keep(machine.key for machine in picture.machines)
         for machine in picture.machines:
-            machines[machine.path].show(machine, picture.cards, busy=machine.path in busy)
+            machines[machine.key].show(machine, picture.cards, busy=machine.key in busy)
 
 
 def _placeholder(group: Any, text: str) -> Any:

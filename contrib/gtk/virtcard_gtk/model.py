@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from virtcard_gtk.words import line
+from virtcard_gtk.words import _, line
 
 DOMAIN: Final = "org.virtcard1.Domain"
 READER: Final = "org.virtcard1.Reader"
 CARD: Final = "org.virtcard1.Card"
 BRIDGE: Final = "org.virtcard1.Bridge"
 
-Objects = Mapping[str, Mapping[str, Mapping[str, Any]]]
+Properties = Mapping[str, Any]
+Objects = Mapping[str, Mapping[str, Properties]]
 """Object path to interface to properties."""
 
 _NUMBERS: Final = re.compile(r"( [0-9A-F]{2}){1,2}$")
@@ -69,10 +70,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A virtual machine."""
+    """A virtual machine with one of its virtual readers; most have one, others were hot-plugged."""
 
     path: str
     name: str
+    """With the number of the reader, when the machine has several."""
     state: State
     running: bool
     card: str = ""
@@ -80,8 +82,14 @@ class Machine:
     active: bool = False
     bridge: str = ""
     """The bridge's path."""
+    slot: int = 0
     error: str = ""
     hint: str = ""
+
+    @property
+    def key(self) -> str:
+        """Tells virtual readers apart."""
+        return f"{self.path} {self.slot}"
 
     @property
     def takes_cards(self) -> bool:
@@ -100,10 +108,11 @@ class Picture:
 def picture(objects: Objects) -> Picture:
     """What there is."""
     cards = [*_readers(_all(objects, READER)), *(_software(path, card) for path, card in _all(objects, CARD))]
-    bridges = sorted(_all(objects, BRIDGE), key=lambda each: int(each[1].get("Slot", 0)), reverse=True)
-    by_domain = {bridge.get("Domain", ""): (path, bridge) for path, bridge in bridges}
+    bridges = sorted(_all(objects, BRIDGE), key=lambda each: int(each[1].get("Slot", 0)))
     machines = [
-        _machine(path, domain, *by_domain.get(path, ("", {})), cards=cards) for path, domain in _all(objects, DOMAIN)
+        machine
+        for path, domain in _all(objects, DOMAIN)
+        for machine in _of_domain(path, domain, [each for each in bridges if each[1].get("Domain") == path], cards)
     ]
     return Picture(
         tuple(sorted(machines, key=lambda each: (not each.running, each.state is State.NO_READER, each.name.lower()))),
@@ -111,11 +120,11 @@ def picture(objects: Objects) -> Picture:
     )
 
 
-def _all(objects: Objects, interface: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _all(objects: Objects, interface: str) -> list[tuple[str, Properties]]:
     return [(path, interfaces[interface]) for path, interfaces in objects.items() if interface in interfaces]
 
 
-def _readers(readers: list[tuple[str, Mapping[str, Any]]]) -> Iterable[Card]:
+def _readers(readers: list[tuple[str, Properties]]) -> Iterable[Card]:
     short = [_NUMBERS.sub("", reader.get("Name", "")) for _, reader in readers]
     for (path, reader), name in zip(readers, short, strict=True):
         full = reader.get("Name", "")
@@ -130,7 +139,7 @@ def _readers(readers: list[tuple[str, Mapping[str, Any]]]) -> Iterable[Card]:
         )
 
 
-def _software(path: str, card: Mapping[str, Any]) -> Card:
+def _software(path: str, card: Properties) -> Card:
     name, kind = card.get("Name", ""), card.get("Type", "")
     return Card(
         path,
@@ -145,26 +154,43 @@ def _software(path: str, card: Mapping[str, Any]) -> Card:
     )
 
 
-def _machine(
-    path: str, domain: Mapping[str, Any], bridge_path: str, bridge: Mapping[str, Any], *, cards: Iterable[Card]
-) -> Machine:
+def _of_domain(
+    path: str, domain: Properties, bridges: list[tuple[str, Properties]], cards: list[Card]
+) -> list[Machine]:
+    if len(bridges) > 1:
+        return [
+            _machine(path, domain, *bridge, card=_by_source(bridge[1], cards), number=number)
+            for number, bridge in enumerate(bridges, 1)
+        ]
+    bridge = bridges[0] if bridges else ("", {})
+    used = next((card.name for card in cards if path in card.domains), "")
+    return [_machine(path, domain, *bridge, card=used or _by_source(bridge[1], cards), number=0)]
+
+
+def _by_source(bridge: Properties, cards: list[Card]) -> str:
+    source = bridge.get("Source", "")
+    return next((card.name for card in cards if card.source == source), line(source))
+
+
+def _machine(path: str, domain: Properties, bridge_path: str, bridge: Properties, *, card: str, number: int) -> Machine:
     state = _state(domain, bridge)
-    used = next((card.name for card in cards if path in card.domains), line(bridge.get("Source", "")))
+    name = line(domain.get("Name", ""))
     troubled = bridge if bridge.get("LastError") else domain
     return Machine(
         path,
-        line(domain.get("Name", "")),
+        _("{machine}, reader {number}").format(machine=name, number=number) if number else name,
         state,
         domain.get("Id", -1) >= 0,
-        used if state in {State.INSERTED, State.INSERTING, State.EJECTING} else "",
+        card if state in {State.INSERTED, State.INSERTING, State.EJECTING} else "",
         state is State.INSERTED and bool(bridge.get("Active")),
         bridge_path,
+        int(bridge.get("Slot", 0)),
         line(troubled.get("LastError", "")),
         line(troubled.get("Hint", "")),
     )
 
 
-def _state(domain: Mapping[str, Any], bridge: Mapping[str, Any]) -> State:
+def _state(domain: Properties, bridge: Properties) -> State:
     if not (domain.get("Enabled") or domain.get("Live") or bridge):
         return State.NO_READER
     if domain.get("Id", -1) < 0:

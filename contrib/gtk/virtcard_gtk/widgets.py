@@ -71,11 +71,11 @@ def menu_button(icon: str, name: str) -> Any:
 
 
 def insert_menu(title: str, choices: Iterable[tuple[str, str, str]]) -> Any:
-    """A menu of (text, machine's path, source) that inserts."""
+    """A menu of (text, machine's key, source) that inserts."""
     menu, section = Gio.Menu(), Gio.Menu()
-    for text, path, source in choices:
+    for text, key, source in choices:
         item = Gio.MenuItem.new(text.replace("_", "__"), None)
-        item.set_action_and_target_value("win.insert", GLib.Variant("(ss)", (path, source)))
+        item.set_action_and_target_value("win.insert", GLib.Variant("(ss)", (key, source)))
         section.append_item(item)
     menu.append_section(title, section)
     return menu

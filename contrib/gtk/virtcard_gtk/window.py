@@ -41,20 +41,23 @@ class Window:
         self._chooser.connect("notify::selected", lambda *_arguments: self._chosen())
         self._show()
 
-    def insert(self, machine: str, source: str) -> None:
-        """Put the card of a source into the machine at a path."""
-        heading = _("The card was not inserted in {machine}").format(machine=self._name(machine))
-        self._act(machine, "Insert", GLib.Variant("(sa{sv})", (source, NO_OPTIONS)), heading)
+    def insert(self, key: str, source: str) -> None:
+        """Put the card of a source into a machine, by its key."""
+        if machine := self._machine(key):
+            heading = _("The card was not inserted in {machine}").format(machine=machine.name)
+            self._act(machine, "Insert", GLib.Variant("(sa{sv})", (source, _slot(machine))), heading)
 
-    def eject(self, machine: str) -> None:
+    def eject(self, key: str) -> None:
         """Take it out."""
-        heading = _("The card in {machine} was not ejected").format(machine=self._name(machine))
-        self._act(machine, "Eject", GLib.Variant("(a{sv})", (NO_OPTIONS,)), heading)
+        if machine := self._machine(key):
+            heading = _("The card in {machine} was not ejected").format(machine=machine.name)
+            self._act(machine, "Eject", GLib.Variant("(a{sv})", (_slot(machine),)), heading)
 
-    def enable(self, machine: str) -> None:
+    def enable(self, key: str) -> None:
         """Give it a virtual reader."""
-        heading = _("{machine} did not get a virtual reader").format(machine=self._name(machine))
-        self._act(machine, "Enable", GLib.Variant("(a{sv})", (NO_OPTIONS,)), heading)
+        if machine := self._machine(key):
+            heading = _("{machine} did not get a virtual reader").format(machine=machine.name)
+            self._act(machine, "Enable", GLib.Variant("(a{sv})", (NO_OPTIONS,)), heading)
 
     def explain(self, machine: Machine) -> None:
         """Say what is wrong with a machine."""
@@ -154,28 +157,33 @@ class Window:
         chosen: int = self._chooser.get_selected()
         return self._shown[min(chosen, len(self._shown) - 1)]
 
-    def _act(self, machine: str, method: str, parameters: Any, heading: str) -> None:
+    def _act(self, machine: Machine, method: str, parameters: Any, heading: str) -> None:
         daemon = self._daemon()
-        if daemon is None or machine in self._busy:
+        if daemon is None or machine.key in self._busy:
             return
-        self._busy.add(machine)
+        self._busy.add(machine.key)
         self._changed()
 
         def done() -> None:
-            self._busy.discard(machine)
+            self._busy.discard(machine.key)
             self._changed()
 
         def failed(problem: Problem) -> None:
             done()
             self._tell(heading, problem)
 
-        daemon.call(machine, DOMAIN, method, parameters, done=lambda _values: done(), failed=failed)
+        daemon.call(machine.path, DOMAIN, method, parameters, done=lambda _values: done(), failed=failed)
 
     def _tell(self, heading: str, problem: Problem) -> None:
         explain(self.window, heading, problem.sentence, problem.hint)
 
-    def _name(self, path: str) -> str:
-        return next((machine.name for machine in self._picture.machines if machine.path == path), "")
+    def _machine(self, key: str) -> Machine | None:
+        return next((machine for machine in self._picture.machines if machine.key == key), None)
+
+
+def _slot(machine: Machine) -> dict[str, Any]:
+    """Without a slot it is the first reader, which every virtcardd knows."""
+    return {"slot": GLib.Variant("u", machine.slot)} if machine.slot else NO_OPTIONS
 
 
 def _menu() -> Any:

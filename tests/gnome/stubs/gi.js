@@ -1,4 +1,4 @@
-// In place of gi://St, gi://Clutter, gi://Atk and gi://Pango, which need the shell's own process.
+// In place of gi://St, gi://Clutter, gi://Atk, gi://Pango and gi://Shell, which need the shell's own process.
 import {Widget} from './widgets.js';
 
 export default {
@@ -6,4 +6,5 @@ export default {
     ActorAlign: {CENTER: 2},
     Role: {PUSH_BUTTON: 1},
     EllipsizeMode: {NONE: 0, MIDDLE: 2},
+    AppSystem: {get_default: () => ({lookup_app: () => null})},
 };

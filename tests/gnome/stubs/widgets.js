@@ -46,6 +46,12 @@ export class Menu {
         item.connect?.('destroy', () => (this.items = this.items.filter(each => each !== item)));
     }
 
+    addSettingsAction() {
+        const item = new Widget();
+        this.addMenuItem(item);
+        return item;
+    }
+
     moveMenuItem(item, position) {
         this.items = this.items.filter(each => each !== item);
         this.items.splice(position, 0, item);
