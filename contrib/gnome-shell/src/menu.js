@@ -102,6 +102,7 @@ class VirtcardToggle extends QuickSettings.QuickMenuToggle {
         this._separator = new PopupMenu.PopupSeparatorMenuItem();
         this.menu.addMenuItem(this._separator);
         this._open = this.menu.addSettingsAction(Words.openApplication(), APPLICATION);
+        this._open.setOrnament(PopupMenu.Ornament.HIDDEN);
         // Nothing can be switched on or off here: wherever it is clicked, the menu opens.
         this.connect('clicked', () => this.menu.open());
     }

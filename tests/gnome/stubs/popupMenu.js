@@ -12,8 +12,6 @@ class StubBaseMenuItem extends Widget {
         this.add_child(this.label);
     }
 
-    setOrnament() {}
-
     setSensitive(sensitive) {
         this.sensitive = sensitive;
     }

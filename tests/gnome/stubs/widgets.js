@@ -22,6 +22,8 @@ export const Widget = GObject.registerClass({
         this.children.splice(index, 0, child);
     }
 
+    setOrnament() {}
+
     get_n_children() {
         return this.children.length;
     }
