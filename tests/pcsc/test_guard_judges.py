@@ -151,6 +151,18 @@ def test_signatures_on_a_curve_verify(plug: Plug, curves: PivCard) -> None:
     public.verify(signature, digest, ec.ECDSA(utils.Prehashed(SHA256())))
 
 
+def test_nss_lists_the_certificates(plug: Plug, curves: PivCard) -> None:
+    judges = plug(curves, USE)
+    (judges.folder / "nss").mkdir()
+    judges.run("certutil", "-N", "-d", "sql:nss", "--empty-password")
+    (library,) = Path("/usr/lib").glob("*/opensc-pkcs11.so")
+    with (judges.folder / "nss/pkcs11.txt").open("a") as modules:
+        modules.write(f"library={library}\nname=opensc\n\n")
+    listed = judges.run("certutil", "-L", "-h", "all", "-d", "sql:nss")
+    assert "Certificate for Digital Signature" in listed
+    assert judges.noted.instructions <= OF_PIV
+
+
 def test_ykman_shows_the_card_and_exports_a_certificate(plug: Plug, curves: PivCard) -> None:
     judges = plug(curves, USE)
     code, said = judges.ykman("info")
