@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -603,3 +604,47 @@ def test_exclusive_card_is_kept_anyway(lab: SharedLab) -> None:
     with card.kept():
         assert card.transmit(READ) == OK
     assert card.transmit(READ) == OK
+
+
+@pytest.mark.parametrize("logged_in", [False, True], ids=["without a login", "with a login"])
+def test_machine_that_keeps_its_lease_again_and_again_gives_it_up_like_any_other(
+    lab: SharedLab, logged_in: bool
+) -> None:
+    """As a guest does that sends one PIN after the other and never pauses."""
+    card, _ = lab.machine("busy")
+    send(card, VERIFY if logged_in else READ)
+    other, _ = lab.machine("other")
+    over = threading.Event()
+
+    def busy() -> None:
+        while not over.is_set():
+            with suppress(CardError), card.kept():
+                send(card, READ)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        began = time.monotonic()
+        while time.monotonic() - began < 2 * QUICK.longest:
+            with suppress(CardError):
+                send(other, READ)
+                break
+        assert time.monotonic() - began < QUICK.longest + QUICK.pause + 0.3
+    finally:
+        over.set()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_lease_that_is_due_is_not_kept_once_more(lab: SharedLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever keeps it again at once is faster than the clerk, and must look itself whether it is over."""
+    card, _ = lab.machine("vm")
+    send(card, READ)
+    monkeypatch.setattr(lab.office, "poke", lambda: None)
+    with card.kept():
+        threading.Event().wait(2 * QUICK.idle)
+        card.transmit(READ)
+    threading.Event().wait(2 * QUICK.idle)
+    with card.kept():
+        assert lab.physical.did("vm").count("begin") == 2
+        monkeypatch.undo()

@@ -137,15 +137,13 @@ class Leased:
 
         CardError when it cannot be had. What the first command would hear of it, it hears."""
         with self._lock:
-            self._kept = True
             try:
-                if self._due or not self._held:
+                # One who keeps it again and again is faster than the clerk.
+                if self._due or not self._held or self._is_due():
                     self._take()
             except CardWasReset as error:
                 self._untold, self._due = error, True
-            except BaseException:
-                self._kept = False
-                raise
+            self._kept = True
         try:
             yield
         finally:
