@@ -43,7 +43,8 @@ test: lint
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }
 	@echo "test: all tests passed, in the first try or in the second that is named above"
 
-soak: deps
+soak: deps deb
+	@contrib/debian/root.sh dist/*.deb
 	@echo "soak: the long tests"
 	@$(PYTEST) -m soak
 	@echo "soak: all long tests passed"

@@ -3,7 +3,8 @@
 GNOME Shell 45 loads ECMAScript modules, and 43 scripts of gjs's own kind. What is in `src` is written as modules, and
 ships as it is for 45; for 43 the few forms of `import` and `export` that it uses are put into the old words here, and
 `extension-43.js` takes the place of the entry point. `python3 build.py` makes two zips for `gnome-extensions install`;
-`python3 build.py pot` prints the template for a new translation, and brings those in `po` up to date.
+`python3 build.py unpack 43 FOLDER` puts the one for 43 (or 45) into a folder, for packages, and `python3 build.py pot`
+prints the template for a new translation, and brings those in `po` up to date.
 """
 
 from __future__ import annotations
@@ -144,15 +145,18 @@ def _compiled(language: Path) -> bytes:
 
 
 def main() -> int:
-    """Make both zips in `dist`, or print the template and update the translations."""
-    if sys.argv[1:] == ["pot"]:
-        pot = template()
-        update_translations(pot)
-        print(pot, end="")
-        return 0
-    for flavour in FLAVOURS:
-        path = pack(flavour, HERE.parents[1] / "dist")
-        print(f"{path} is for GNOME Shell {', '.join(flavour.shells)}")
+    """Make both zips in `dist`, put one extension into a folder, or print the template and update the translations."""
+    match sys.argv[1:]:
+        case ["pot"]:
+            pot = template()
+            update_translations(pot)
+            print(pot, end="")
+        case ["unpack", name, folder]:
+            unpack(next(flavour for flavour in FLAVOURS if flavour.name == name), Path(folder))
+        case _:
+            for flavour in FLAVOURS:
+                path = pack(flavour, HERE.parents[1] / "dist")
+                print(f"{path} is for GNOME Shell {', '.join(flavour.shells)}")
     return 0
 
 

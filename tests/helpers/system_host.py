@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from helpers.pcscd import DRIVER, free_pair
-from helpers.system_root import SystemRoot, inside, system_root
+from helpers.system_root import NEEDED, SystemRoot, inside, system_root
 from helpers.system_unit import make_directories, read_unit, start_command
 from helpers.vpcd import Slot
 from helpers.waiting import wait_until
@@ -43,9 +44,11 @@ READY = {
 class SystemHost:
     """What runs. `slots` are the two readers "Virtual PCD 00 00" and "00 01", both empty at first."""
 
-    def __init__(self, root: SystemRoot, slots: tuple[Slot, Slot]) -> None:
+    def __init__(self, root: SystemRoot, slots: tuple[Slot, ...] = (), needed: Sequence[Path] = NEEDED) -> None:
+        """`needed` is where virtcard is run from."""
         self.root = root
         self.slots = slots
+        self._needed = needed
         self._unit = read_unit()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -73,7 +76,9 @@ class SystemHost:
     def spawn_virtcardd(self) -> subprocess.Popen[bytes]:
         """Start it as its unit does, whatever comes of it."""
         self.root.shell(make_directories(self._unit))
-        self._running["virtcardd"] = self.root.spawn("virtcardd", *start_command(self._unit, "--verbose"))
+        self._running["virtcardd"] = self.root.spawn(
+            "virtcardd", *start_command(self._unit, "--verbose", needed=self._needed)
+        )
         return self._running["virtcardd"]
 
     def restart_virtcardd(self) -> None:
@@ -124,7 +129,8 @@ def system_host() -> Iterator[SystemHost]:
     with ExitStack() as stack:
         root = stack.enter_context(system_root())
         port = free_pair()
-        _configure(root, port)
+        boot(root)
+        _add_readers(root, port)
         host = SystemHost(root, (Slot(port), Slot(port + 1)))
         for daemon in DAEMONS:
             host.start(daemon)
@@ -133,9 +139,12 @@ def system_host() -> Iterator[SystemHost]:
         yield host
 
 
-def _configure(root: SystemRoot, port: int) -> None:
-    """What systemd, logind and the machine's boot make, and two virtual readers."""
+def boot(root: SystemRoot) -> None:
+    """What systemd, logind and the machine's boot make."""
     folders = ("dbus", "pcscd", *(f"systemd/{name}" for name in ("seats", "sessions", "users", "machines")))
     root.check("mkdir", "--parents", *(f"/run/{folder}" for folder in folders))
+
+
+def _add_readers(root: SystemRoot, port: int) -> None:
     device = f"DEVICENAME /dev/null:{port:#x}\nLIBPATH {DRIVER}\nCHANNELID {port:#x}\n"
     root.check("tee", "/etc/reader.conf.d/vpcd", stdin=f'FRIENDLYNAME "Virtual PCD"\n{device}')

@@ -61,6 +61,9 @@ sleep infinity & wait
 class SystemRoot:
     """A system in which virtcard is installed as an administrator does it. Made by `system_root`."""
 
+    setup = _SETUP
+    """A script that makes the system in namespaces of its own, says that it stands, and stays."""
+
     def __init__(self, directory: Path) -> None:
         """`directory` is short, empty and open to everybody: domains keep their files in it."""
         self.directory = directory
@@ -72,8 +75,8 @@ class SystemRoot:
         (self.directory / "files").mkdir()
         with self._log("system").open("ab") as log:
             self._holder = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", _SETUP],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=ENVIRONMENT | self._variables(),
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", self.setup],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=ENVIRONMENT | self.variables(),
             )  # fmt: skip
         try:
             wait_until(self._stands, PATIENCE, "virtcard is installed")
@@ -98,17 +101,19 @@ class SystemRoot:
                 self._entering(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=ENVIRONMENT
             )
 
-    def run(self, *command: str, user: str = "root", stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, user: str = "root", stdin: str = "", patience: float = COMMAND_PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command as somebody without a login session, whatever comes of it."""
         words = command if user == "root" else (*become(user), *command)
         return subprocess.run(
             self._entering(words), check=False, capture_output=True, text=True, input=stdin,
-            timeout=COMMAND_PATIENCE, env=ENVIRONMENT | {"HOME": "/root" if user == "root" else "/nonexistent"},
+            timeout=patience, env=ENVIRONMENT | {"HOME": "/root" if user == "root" else "/nonexistent"},
         )  # fmt: skip
 
-    def check(self, *command: str, user: str = "root", stdin: str = "") -> str:
+    def check(self, *command: str, user: str = "root", stdin: str = "", patience: float = COMMAND_PATIENCE) -> str:
         """What a command prints; the test fails when it does not succeed."""
-        done = self.run(*command, user=user, stdin=stdin)
+        done = self.run(*command, user=user, stdin=stdin, patience=patience)
         assert done.returncode == 0, f"{shlex.join(command)} as {user}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -118,14 +123,15 @@ class SystemRoot:
 
     def _entering(self, command: Sequence[str]) -> list[str]:
         assert self._holder is not None, "the system is not running"
-        return ["nsenter", f"--target={inside(self._holder)}", "--mount", "--pid", "--wd=/", *command]
+        return ["nsenter", f"--target={inside(self._holder)}", "--mount", "--pid", "--wdns=/", *command]
 
     def _stands(self) -> bool:
         assert self._holder is not None
         assert self._holder.poll() is None, "the system was not made"
         return "the system stands" in self.log("system")
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """What the script is told."""
         closed = [path for path in _way_to_virtcard() if not path.stat().st_mode & stat.S_IXOTH]
         overlays = dict.fromkeys([*OVERLAYS, *(Path("/", path.parts[1]) for path in closed)])
         return {

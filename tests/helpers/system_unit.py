@@ -7,7 +7,9 @@ ProtectHome=yes, since the interpreter of a test run may be there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from configparser import RawConfigParser
+from pathlib import Path
 
 from helpers.bus import REPOSITORY
 from helpers.system_root import NEEDED, become
@@ -56,8 +58,8 @@ def make_directories(unit: dict[str, str]) -> str:
     )
 
 
-def start_command(unit: dict[str, str], *arguments: str) -> list[str]:
-    """The words that start the daemon, in a system where its directories have been made."""
+def start_command(unit: dict[str, str], *arguments: str, needed: Sequence[Path] = NEEDED) -> list[str]:
+    """The words that start the daemon, in a system where its directories have been made; it sees what is `needed`."""
     folders = _directories(unit)
     user = unit["User"]
     environment = {
@@ -70,7 +72,7 @@ def start_command(unit: dict[str, str], *arguments: str) -> list[str]:
         "RUNTIME_DIRECTORY": folders["RuntimeDirectory"],
         "STATE_DIRECTORY": folders["StateDirectory"],
     }
-    words = [*folders.values(), unit["UMask"], " ".join(map(str, NEEDED))]
+    words = [*folders.values(), unit["UMask"], " ".join(map(str, needed))]
     return [
         *("unshare", "--mount", "--net", "sh", "-c", _SANDBOX, "sh", *words),
         *become(user), "--no-new-privs", "--bounding-set=-all",

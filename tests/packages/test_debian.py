@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -71,6 +72,21 @@ def test_the_package_has_what_the_installer_puts_and_the_bundle(virtcard: Path, 
     bundle |= {*COMPLETIONS.values(), *(f"/usr/share/man/{page}.gz" for page in MAN_PAGES)}
     commands = {f"{place}/{name}" for place in (f"{HOME}/bin", "/usr/bin") for name in scripts()}
     assert beside == {as_on_debian(path) for path in installed} | bundle | commands
+
+
+def test_the_gnome_package_has_the_application_and_the_extension_for_this_debian(
+    packages: dict[str, Path], tmp_path: Path
+) -> None:
+    extension = tmp_path / "usr/share/gnome-shell/extensions/virtcard@virtcard.org"
+    subprocess.run([str(REPOSITORY / "contrib/gtk/install.sh"), str(tmp_path)], check=True)
+    words = [sys.executable, str(REPOSITORY / "contrib/gnome-shell/build.py"), "unpack", "43", str(extension)]
+    subprocess.run(words, check=True)
+    put = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_file()}
+    gnome = packages["virtcard-gnome"]
+    beside = {path for path in listed(gnome) if not path.startswith("/usr/share/doc/")}
+    assert beside == put | {"/usr/share/man/man1/virtcard-gtk.1.gz"}
+    assert control_field(gnome, "Recommends") == "gnome-shell (>= 43), gnome-shell (<< 44)"
+    assert json.loads((extension / "metadata.json").read_text())["shell-version"] == ["43"]
 
 
 def scripts() -> set[str]:

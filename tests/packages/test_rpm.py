@@ -99,6 +99,9 @@ def test_it_is_built_here_without_the_macros(tmp_path: Path) -> None:
     assert any(compiled.fullmatch(file) for file in files)
     assert "libvirt.so.0()(64bit)" in query(package, "--requires")
     assert not {name for name in query(package, "--provides") if not name.startswith("virtcard")}
+    (gnome,) = tmp_path.glob("virtcard-gnome-*.rpm")
+    extension = "/usr/share/gnome-shell/extensions/virtcard@virtcard.org/extension.js"
+    assert {"/usr/bin/virtcard-gtk", extension} <= query(gnome, "--list")
     assert query(selinux, "--list") == {"/usr/share/selinux/packages/virtcard.pp"}
 
 
