@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 from xml.etree import ElementTree
 
 import click
@@ -162,6 +163,28 @@ def _policy(date: str) -> Page:
 
 def _interfaces(date: str) -> Page:
     page = Page("org.virtcard1", 5, "the D-Bus interfaces of virtcardd", date=date, source=f"virtcard {VERSION}")
+    describe_interfaces(page)
+    return page
+
+
+class Writer(Protocol):
+    """What a reference is written with: a man page, or another kind of document."""
+
+    def section(self, title: str, /) -> None:
+        """A heading."""
+
+    def subsection(self, title: str, /) -> None:
+        """A smaller one."""
+
+    def text(self, markdown: str, /) -> None:
+        """A paragraph."""
+
+    def item(self, term: str, markdown: str, /) -> None:
+        """A term, and behind it what it means."""
+
+
+def describe_interfaces(page: Writer) -> None:
+    """Everything that the XML in dbus/ tells."""
     page.section("Description")
     page.text(
         "virtcardd(8) is **org.virtcard1** on the system bus, and virtcardd **--session** on the session bus. Its root "
@@ -170,10 +193,9 @@ def _interfaces(date: str) -> Page:
     )
     for path in sorted(DBUS.glob("org.virtcard1.*.xml")):
         _interface(page, path.read_text())
-    return page
 
 
-def _interface(page: Page, xml: str) -> None:
+def _interface(page: Writer, xml: str) -> None:
     interface = ElementTree.fromstring(xml).find("interface")  # noqa: S314 (our own file)
     if interface is None:
         return
@@ -187,7 +209,7 @@ def _interface(page: Page, xml: str) -> None:
             _member(page, member, documents.get(member.get("name", ""), []))
 
 
-def _member(page: Page, member: ElementTree.Element, paragraphs: list[str]) -> None:
+def _member(page: Writer, member: ElementTree.Element, paragraphs: list[str]) -> None:
     page.subsection(f"{member.tag} {member.get('name')} {_signature(member)}".strip())
     for paragraph in paragraphs:
         argument = re.match(r"@(\S+): (.*)", paragraph, re.DOTALL)
