@@ -94,6 +94,13 @@ def scripts() -> set[str]:
     return set(project["scripts"])
 
 
+def test_the_guide_and_examples_are_beside_it(virtcard: Path) -> None:
+    inside = set(listed(virtcard))
+    pages = {f"guide/{page.name}" for page in (REPOSITORY / "contrib/guide").glob("*.md")}
+    wanted = {"README.md", "examples/example.toml", "examples/libvirt-qemu", "examples/virtcard.py", *pages}
+    assert {f"/usr/share/doc/virtcard/{name}" for name in wanted} <= inside
+
+
 def test_every_module_and_all_data_are_in_the_package(virtcard: Path) -> None:
     inside = {PACKAGES.sub("", path) for path in listed(virtcard) if PACKAGES.match(path)}
     plugin = REPOSITORY / "plugin"
