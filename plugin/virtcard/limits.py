@@ -60,6 +60,10 @@ CHANGE_GAP: Final = 1.0
 """Seconds between a CardRemove and the next ATR, or the guest takes the next card for the last one. After a command
 that failed, Linux guests were seen to notice after 330 to 350 ms, and later on a busy host."""
 
+CAME_IN_GAP: Final = CHANGE_GAP + 1.0
+"""INSERT_GAP of a machine that was migrated, restored or set back: the ReaderRemove takes out a card that was in use a
+moment ago, what the guest sends until then fails, as before a CHANGE_GAP, and such a guest is busier."""
+
 LOST_ANSWER_GAP: Final = GUEST_PATIENCE + 2.0
 """Seconds between a CardRemove that met an APDU and the next ATR. QEMU forgets such an APDU; until the guest gives it
 up, its pcscd does not look at the reader, and would go on with the last card's ATR."""

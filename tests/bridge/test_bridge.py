@@ -295,6 +295,28 @@ def test_peer_is_verified_by_its_pid(make_peer: MakePeer, make_bridge: MakeBridg
     assert pids == [os.getpid()]
 
 
+def test_a_longer_first_gap_holds_until_a_card_was_in(make_peer: MakePeer, make_bridge: MakeBridge) -> None:
+    """When the peer is lost before, the next greeting has it too."""
+    peer, watched = make_peer(), make_bridge(first_gap=2.0)
+
+    def gap() -> float:
+        peer.wait_for(lambda: peer.types()[-1:] == [READER_ADD], "it is greeted")
+        greeted = time.monotonic()
+        peer.wait_card()
+        return time.monotonic() - greeted
+
+    watched.bridge.insert(FakeCard())
+    peer.wait_for(lambda: READER_ADD in peer.types(), "it is greeted")
+    peer.hang_up()
+    peer.wait_for(lambda: peer.connections == 2, "it is called again")
+    assert gap() > 1.5
+    watched.wait(BridgeState.INSERTED)
+    peer.hang_up()
+    peer.wait_for(lambda: peer.connections == 3, "it is called again")
+    peer.wait_empty()
+    assert gap() < 1.5
+
+
 def test_peer_that_is_not_the_one_hears_nothing(make_peer: MakePeer, make_bridge: MakeBridge) -> None:
     peer = make_peer()
 

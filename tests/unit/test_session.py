@@ -93,6 +93,21 @@ def test_the_gap_of_a_change_is_longer_than_a_guest_was_seen_to_look_away() -> N
     assert limits.CHANGE_GAP > 2 * 0.35
 
 
+def test_a_machine_that_came_in_has_a_longer_gap_before_its_first_card_and_then_those_of_all() -> None:
+    session = Session(limits.CAME_IN_GAP)
+    session.start()
+    session.feed(INIT)
+    session.expired(Timer.QUIET)
+    assert StartTimer(Timer.GAP, limits.CAME_IN_GAP) in session.feed(ACK)
+    session.feed(ACK)
+    session.insert(YUBIKEY_ATR, Transmission.T1)
+    assert kinds(session.expired(Timer.GAP)) == [MessageType.ATR]
+    session.feed(ACK)
+    session.eject()
+    session.expired(Timer.QUIET)
+    assert StartTimer(Timer.GAP, limits.CHANGE_GAP) in session.feed(ACK)
+
+
 def test_one_init_is_enough() -> None:
     assert settled(INIT).state is SessionState.CLEARING
 

@@ -30,7 +30,6 @@ from virtcard.wire.vscard import FIRST_READER_ID, UNDEFINED_READER_ID, Init, Mes
 
 QUIET: Final = StartTimer(Timer.QUIET, limits.EJECT_QUIET)
 _ACK: Final = StartTimer(Timer.ACK, limits.ACK_PATIENCE)
-_INSERT_GAP: Final = StartTimer(Timer.GAP, limits.INSERT_GAP)
 _CHANGE_GAP: Final = StartTimer(Timer.GAP, limits.CHANGE_GAP)
 _LOST_ANSWER_GAP: Final = StartTimer(Timer.GAP, limits.LOST_ANSWER_GAP)
 _EJECT: Final = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
@@ -39,11 +38,12 @@ _EJECT: Final = StartTimer(Timer.EJECT, limits.EJECT_PATIENCE)
 class Control:
     """The state of a session, and the messages that QEMU acknowledges."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_gap: float) -> None:
         self.state = SessionState.NEW
         self.reader_id = FIRST_READER_ID
         self.closing = False
         self._tickets = count(1)
+        self._first_gap = StartTimer(Timer.GAP, first_gap)
         self._in_gap = False
         self._lost_answer = False
         self._atr = b""
@@ -105,7 +105,7 @@ class Control:
         return self._control(MessageType.READER_REMOVE)
 
     def _add_reader(self, _before: SessionState) -> list[Effect]:
-        return [self._start(_INSERT_GAP), *self._control(MessageType.READER_ADD, reader_id=UNDEFINED_READER_ID)]
+        return [self._start(self._first_gap), *self._control(MessageType.READER_ADD, reader_id=UNDEFINED_READER_ID)]
 
     def _empty(self, before: SessionState) -> list[Effect]:
         effects = list(_NEWS_OF_EMPTY.get(before, (Ejected(),)))

@@ -44,9 +44,11 @@ class Conversation:
         patience: Mapping[Timer, float],
         tell: Callable[[News], None],
         ring: Callable[[Conversation, Timer], None],
+        *,
+        first_gap: float = limits.INSERT_GAP,
     ) -> None:
         self.link = link
-        self.session = Session()
+        self.session = Session(first_gap)
         self.commands: deque[Transmit] = deque()
         self.over = False
         self.error: VirtcardError | None = None

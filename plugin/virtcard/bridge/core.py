@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
+from virtcard import limits
 from virtcard.bridge.backoff import Backoff
 from virtcard.bridge.conversation import Conversation, News
 from virtcard.bridge.effects import Effect, Ejected, Hung, Inserted, Ready, Refused, Timer
@@ -40,7 +41,14 @@ class Core:
     `generation` was given up. `chores` says that the worker should look what there is to do.
     """
 
-    def __init__(self, observer: Observer, timers: Timers, rng: Random | None, patience: Mapping[Timer, float]) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        timers: Timers,
+        rng: Random | None,
+        patience: Mapping[Timer, float],
+        first_gap: float = limits.INSERT_GAP,
+    ) -> None:
         self.lock = threading.Lock()
         self.seat = Seat()
         self.bulletin = Bulletin(observer)
@@ -57,6 +65,7 @@ class Core:
         self.greeted: Callable[[], None] = lambda: None
         self.watch = timers.alarm(self._watch_over)
         self.patience = patience
+        self.first_gap = first_gap
         self._link_error = self._card_error = NO_TROUBLE
         self._stuck = False
         self._told = BridgeStatus(self.state)
@@ -136,7 +145,7 @@ class Core:
 
     def begin(self, link: Line) -> None:
         """The peer is there and is who it should be."""
-        self.talk = Conversation(link, self._timers, self.patience, self._on_news, self._ring)
+        self.talk = Conversation(link, self._timers, self.patience, self._on_news, self._ring, first_gap=self.first_gap)
         self.publish(BridgeState.GREETING)
         self.drive(self.talk.session.start)
 
@@ -223,6 +232,7 @@ class Core:
         elif isinstance(news, Inserted):
             self._card_error = NO_TROUBLE
             self._card_backoff.reset()
+            self.first_gap = limits.INSERT_GAP
             self.publish(BridgeState.INSERTED)
         elif isinstance(news, Refused):
             if self.seat.seated is not None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from random import Random
 
+from virtcard import limits
 from virtcard.bridge.attempt import attempts
 from virtcard.bridge.caller import Caller, Verify
 from virtcard.bridge.core import Core
@@ -34,8 +35,8 @@ class Bridge:
     """Thread-safe; no method but `join` waits for a card, a peer or the network.
 
     `verify` gets the pid behind a unix socket. An endpoint with TLS needs `tls`, and one of SPICE `spice`. Without
-    `reconnect` the bridge
-    closes when its peer goes away or is not there. `patience` replaces the session's timeouts, in seconds.
+    `reconnect` the bridge closes when its peer goes away or is not there. `patience` replaces the session's timeouts,
+    in seconds, and `first_gap` that between greeting and ATR until a card was in.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Bridge:
         timers: Timers = SHARED,
         rng: Random | None = None,
         patience: Mapping[Timer, float] | None = None,
+        first_gap: float = limits.INSERT_GAP,
     ) -> None:
         self._reconnect = reconnect
-        self._core = Core(observer, timers, rng, patience or {})
+        self._core = Core(observer, timers, rng, patience or {}, first_gap)
         self._caller = Caller(attempts(endpoint, tls, spice), verify, timers, rng, self._core.kick_from_outside)
         self._core.hire = self._hire
         self._core.greeted = self._caller.succeeded

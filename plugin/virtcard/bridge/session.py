@@ -51,11 +51,11 @@ __all__ = [
 
 
 class Session:
-    """From the first byte of a connection to the last."""
+    """From the first byte of a connection to the last. `first_gap` is that between the greeting and the first ATR."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_gap: float = limits.INSERT_GAP) -> None:
         self._decoder = Decoder()
-        self._control = Control()
+        self._control = Control(first_gap)
         self._meaningless = 0
         self._strays = 0
 

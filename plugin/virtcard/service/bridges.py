@@ -125,7 +125,7 @@ class Bridges:
         """These users trace the bridge now."""
         self._update(key, traced_by=users)
 
-    def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None) -> None:
+    def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None, first_gap: float = limits.INSERT_GAP) -> None:
         """Run a bridge to this endpoint; one to another endpoint is replaced. Disconnected after `close`."""
         running = self._running.get(key)
         if running and running.endpoint == endpoint:
@@ -133,7 +133,7 @@ class Bridges:
         if self._closed:
             raise _ending()
         self.drop(key)
-        bridge = Bridge(endpoint, lambda status: self._report(key, bridge, status), verify=verify)
+        bridge = Bridge(endpoint, lambda status: self._report(key, bridge, status), verify=verify, first_gap=first_gap)
         self._running[key] = _Running(bridge, endpoint)
         self._shelf.put(key, BridgeView(*key, "", str(endpoint), BridgeState.CONNECTING, _now()))
         bridge.start()

@@ -358,6 +358,7 @@ class VirtcardService:
     async def _reconcile(self, uuid: UUID) -> None:
         if uuid in self._came_in:
             self._came_in.discard(uuid)
+            self._reconciler.came_in.add(uuid)
             await self._reconciler.bridges.end_all(uuid)
         try:
             await self._reconciler.reconcile(await self._reconciler.changes.read(uuid))

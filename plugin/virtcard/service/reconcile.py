@@ -14,6 +14,7 @@ from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
 from virtcard.errors import Conflict, InvalidArgument, InvalidXml, Trouble, VirtcardError
+from virtcard.limits import CAME_IN_GAP, INSERT_GAP
 from virtcard.policy.decide import Request
 from virtcard.service.bridges import Bridges, Key
 from virtcard.service.changes import Changes
@@ -52,6 +53,8 @@ class Reconciler:
     permits: Permits
     hotplug: Hotplug
     conflicts: set[UUID] = field(default_factory=set)
+    came_in: set[UUID] = field(default_factory=set)
+    """Domains that were migrated, restored or set back, until their bridges have begun anew."""
 
     async def gone(self, uuid: UUID) -> None:
         """The domain does not exist any more."""
@@ -59,6 +62,7 @@ class Reconciler:
         self.end_of_run(uuid)
         self.changes.gone(uuid)
         self.conflicts.discard(uuid)
+        self.came_in.discard(uuid)
         self.domains.drop(uuid)
 
     async def reconcile(self, record: DomainRecord) -> None:
@@ -90,6 +94,7 @@ class Reconciler:
         for slot in slots:
             wanted = self._desired(record, slot, wish.card if slot == slots[0] else "")
             await self._serve(record, slot, wanted, self._request(record, wish.tags, slot), notes)
+        self.came_in.discard(record.uuid)
         self._show(record, wish, state, slots, notes)
 
     async def _revive(self, record: DomainRecord, wish: Wish, notes: list[Trouble]) -> DomainRecord:
@@ -167,7 +172,8 @@ class Reconciler:
             self.bridges.drop(key)
             return
         path = self.hotplug.path(record.uuid, slot) if slot else self._live_path(record)
-        self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name))
+        gap = CAME_IN_GAP if record.uuid in self.came_in else INSERT_GAP
+        self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name), gap)
         if wanted.card is None:
             return
         if not wanted.card:
