@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from smartcard import scard
 
 from helpers.fake_contexts import BrokenContexts
+from helpers.memory_pcsc import MemoryPcsc
+from helpers.waiting import wait_until
 from virtcard.card.base import CardEvent
-from virtcard.card.reader import Disposition, PcscError, ReaderInfo, Result, State
+from virtcard.card.reader import Context, Disposition, PcscError, ReaderInfo, Result, State
 from virtcard.card.reader_card import ReaderCard
 from virtcard.card.reader_source import choose
 from virtcard.card.reader_watcher import (
@@ -164,3 +168,37 @@ def test_resets_by_another_program_without_end_are_a_failure() -> None:
     contexts = BrokenContexts(Result.RESET_CARD)
     with pytest.raises(CardError):
         ReaderCard(YUBIKEY, contexts, ReaderWatcher()).power_on()
+
+
+def test_a_reader_that_comes_or_goes_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pcsc = MemoryPcsc()
+    monkeypatch.setattr("virtcard.card.reader.scard", pcsc)
+    watcher = ReaderWatcher()
+    watcher.start()
+    try:
+        names = [f"Reader {number}" for number in range(3)]
+        for name in names:
+            pcsc.plug(name)
+            wait_until(partial(tells, watcher, name), 2, "it is told to be there")
+        for name in names:
+            pcsc.unplug(name)
+            wait_until(partial(tells, watcher, name, there=False), 2, "it is told to be gone")
+    finally:
+        watcher.stop()
+
+
+def test_the_count_of_events_goes_back_to_pcscd_so_that_a_quick_swap_is_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pcsc = MemoryPcsc()
+    monkeypatch.setattr("virtcard.card.reader.scard", pcsc)
+    pcsc.plug("Reader")
+    context = Context()
+    ((_, known),) = context.wait({"Reader": int(State.UNAWARE)}, 0)
+    assert known == State.PRESENT | 1 << 16
+    ((_, again),) = context.wait({"Reader": known}, 0)
+    assert again == known
+
+
+def tells(watcher: ReaderWatcher, name: str, *, there: bool = True) -> bool:
+    return (name in [reader.name for reader in watcher.readers]) is there

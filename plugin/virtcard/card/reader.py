@@ -122,7 +122,8 @@ class Context:
         code, states = _raw(scard.SCardGetStatusChange, self._context, int(patience * 1000), list(known.items()))
         if code not in (Result.SUCCESS, Result.TIMEOUT):
             raise PcscError(code)
-        return [(_info(name, state, atr), state & ~State.CHANGED) for name, state, atr in states]
+        # By int: ~ of a flag has the named bits alone, and would take the count of events out of the high word.
+        return [(_info(name, state, atr), state & ~int(State.CHANGED)) for name, state, atr in states]
 
     def cancel(self) -> None:
         """End a `wait` of another thread. Lost when there is none, and harmless on a released context."""

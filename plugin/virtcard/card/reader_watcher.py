@@ -152,12 +152,13 @@ class ReaderWatcher:
             known = {PNP_READER: known[PNP_READER]} | {info.name: state for info, state in seen}
             readers = {info.name: info for info, _ in seen if info.name != PNP_READER}
             names = context.readers()
-            if set(names) == set(readers):
+            agrees = set(names) == set(readers)  # or else one came or went meanwhile: look again, and at once
+            if agrees:
                 self._publish([readers[name] for name in names])
                 self._settled.set()
                 self._pause = BACKOFF_FIRST
             known = {PNP_READER: known[PNP_READER]} | {name: known.get(name, int(State.UNAWARE)) for name in names}
-            patience = WATCH_PATIENCE
+            patience = WATCH_PATIENCE if agrees else 0.0
 
     def _lost(self) -> None:
         self._publish([])
