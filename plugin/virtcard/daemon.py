@@ -34,7 +34,7 @@ from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
 from virtcard.errors import Failed, InvalidArgument, PolicyBroken, Unsupported, VirtcardError
 from virtcard.journal import Journal
-from virtcard.limits import UNIX_PATH_MAX
+from virtcard.limits import SWITCH_INTERVAL, UNIX_PATH_MAX
 from virtcard.names import BUS_NAME, socket_name
 from virtcard.notify import notify
 from virtcard.service.agents import Agents
@@ -343,10 +343,12 @@ def make_socket_dir(chosen: Settings) -> None:
         ) from error
 
 
-def _allow_descriptors() -> None:
-    """Every bridge takes two, and the usual soft limit of 1,024 is there for programs that still use select()."""
+def prepare_process() -> None:
+    """For a thousand bridges. Each takes two descriptors, and four with a software card; the usual soft limit of 1,024
+    is there for programs that still use select()."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 async def _serve(chosen: Settings) -> None:
@@ -382,7 +384,7 @@ def command(*, session: bool, connect: str | None, socket_dir: str | None, metri
     )
     chosen = settings(session=session, connect=connect, socket_dir=socket_dir, metrics=metrics)
     check_socket_dir(chosen)
-    _allow_descriptors()
+    prepare_process()
     asyncio.run(_serve(chosen))
 
 

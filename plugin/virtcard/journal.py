@@ -55,7 +55,10 @@ def datagram(fields: Mapping[str, str]) -> bytes:
 def line(record: Record) -> str:
     """A record on one line, without control characters."""
     fields = " ".join(f"{name}={value}" for name, value in record.fields().items())
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in f"{record.sentence} {fields}")
+    text = f"{record.sentence} {fields}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _field(name: str, value: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from dbus_next.errors import DBusError
 from dbus_next.message import Message
+from dbus_next.service import ServiceInterface
 from dbus_next.signature import Variant
 
 from helpers.bus import PrivateBus, call, eventually, on_bus, private_bus, run_async
@@ -16,6 +17,7 @@ from helpers.fake_service import FEDORA, FINDING, WIN11, FakeService, bridge_vie
 from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.bus.export import serve
+from virtcard.bus.reader import ReaderInterface
 from virtcard.bus.standard import OBJECT_MANAGER, PROPERTIES
 from virtcard.bus.values import plain
 from virtcard.errors import Busy, PolicyDenied
@@ -398,3 +400,27 @@ def test_a_thousand_domains_are_listed_in_one_reply(private: PrivateBus) -> None
             assert len(objects) == 1_000
 
     run_async(test())
+
+
+def test_objects_that_are_there_before_the_name_are_not_announced(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        peer = await Bus.open(BusKind.SESSION, address=private.address)
+        bus = await Bus.open(BusKind.SESSION, address=private.address)
+        seen = await watch(peer)
+        await serve(bus, service)
+        service.registry.domains.put(FEDORA, domain_view(FEDORA, "fedora"))
+        await eventually(lambda: seen, "the first signal")
+        assert [(member, body[0]) for member, body in seen] == [("InterfacesAdded", domain_path(FEDORA))]
+        await bus.close()
+        await peer.close()
+
+    run_async(test())
+
+
+def test_objects_of_a_kind_share_what_they_have_in_common_and_nothing_else(private: PrivateBus) -> None:
+    one, other = ReaderInterface(reader_view(0)), ReaderInterface(reader_view(1))
+    assert one.values()["Name"].value == "Yubico YubiKey 00"
+    assert other.values()["Name"].value == "Yubico YubiKey 01"
+    assert ServiceInterface._get_buses(one) is not ServiceInterface._get_buses(other)
+    assert set(one.announced()) == {"Name", "Present", "Atr", "Domains"}

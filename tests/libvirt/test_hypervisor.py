@@ -132,6 +132,24 @@ def test_uuids_and_records_agree(vm: Lab) -> None:
     assert sorted(record.uuid for record in vm.hypervisor.records()) == sorted(vm.hypervisor.domain_uuids())
 
 
+def test_a_listing_is_read_a_few_at_a_time(lab: Lab) -> None:
+    for number in range(5):
+        lab.user.defineXML(domain_xml(f"few{number}"))
+    listing = lab.hypervisor.listing()
+    assert listing.uuids == set(lab.hypervisor.domain_uuids())
+    found = [lab.hypervisor.read(listing, begin, 2) for begin in range(0, len(listing.domains), 2)]
+    assert max(map(len, found)) == 2
+    assert [record.uuid for part in found for record in part] == [each.uuid for each in lab.hypervisor.records()]
+
+
+def test_a_domain_that_went_after_it_was_listed_is_left_out(lab: Lab) -> None:
+    gone = lab.user.defineXML(domain_xml("gone"))
+    listing = lab.hypervisor.listing()
+    gone.undefine()
+    assert domain_uuid("gone") in listing.uuids
+    assert domain_uuid("gone") not in [record.uuid for record in lab.hypervisor.read(listing)]
+
+
 def test_domains_that_vanish_meanwhile_are_left_out(lab: Lab) -> None:
     names = [f"brief{number}" for number in range(50)]
     for name in names:

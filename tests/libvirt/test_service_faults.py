@@ -174,3 +174,26 @@ def test_nothing_at_rest_is_left_waiting() -> None:
             assert lab.service._turns.held == 0
 
     run_async(scene())
+
+
+def test_a_pass_looks_at_so_many_domains_at_a_time_and_at_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, now, most, seen = Reconciler.reconcile, 0, 0, set()
+
+    async def reconcile(self: Reconciler, record: DomainRecord) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        await real(self, record)
+        seen.add(record.name)
+        now -= 1
+
+    async def scene() -> None:
+        async with service_lab(*(domain_xml(f"vm{number}") for number in range(8))) as lab:
+            monkeypatch.setattr(core, "PASS_LOOKS_MAX", 3)
+            monkeypatch.setattr(Reconciler, "reconcile", reconcile)
+            await lab.service.full_pass()
+
+    run_async(scene())
+    assert most == 3
+    assert seen == {f"vm{number}" for number in range(8)}

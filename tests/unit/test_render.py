@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,8 @@ def test_a_broken_template_changes_no_domain(templates: Path) -> None:
     xml = "<domain><devices/></domain>"
     with pytest.raises(Failed):
         plan_enable(xml, SOCKET, renderer=Renderer(templates))
+
+
+def test_jinja2_is_loaded_with_the_first_change_and_not_with_the_daemon() -> None:
+    script = "import sys, virtcard.daemon; sys.exit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeAlias
 
 from virtcard import limits
@@ -49,7 +49,7 @@ class Conversation:
     ) -> None:
         self.link = link
         self.session = Session(first_gap)
-        self.commands: deque[Transmit] = deque()
+        self.commands: list[Transmit] = []
         self.over = False
         self.error: VirtcardError | None = None
         self._timers = timers
@@ -106,7 +106,7 @@ class Conversation:
     def _start(self, timer: Timer, seconds: float) -> None:
         alarm = self._alarms.get(timer)
         if alarm is None:
-            alarm = self._alarms[timer] = self._timers.alarm(lambda: self._ring(self, timer))
+            alarm = self._alarms[timer] = self._timers.alarm(partial(self._ring, self, timer))
         alarm.start(self._patience.get(timer, seconds))
 
     def _stop(self, timer: Timer) -> None:

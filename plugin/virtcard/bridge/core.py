@@ -11,6 +11,7 @@ from virtcard import limits
 from virtcard.bridge.backoff import Backoff
 from virtcard.bridge.conversation import Conversation, News
 from virtcard.bridge.effects import Effect, Ejected, Hung, Inserted, Ready, Refused, Timer
+from virtcard.bridge.latch import Latch
 from virtcard.bridge.link import Line
 from virtcard.bridge.poller import Wakeup
 from virtcard.bridge.seat import Seat, Slot
@@ -59,7 +60,7 @@ class Core:
         self.generation = 0
         self.chores = True
         self.stopping = False
-        self.closed = threading.Event()
+        self.closed = Latch()
         self.wakeup: Wakeup | None = None
         self.hire: Callable[[], None] = lambda: None
         self.greeted: Callable[[], None] = lambda: None

@@ -6,7 +6,6 @@ goes to the wrong APDU. So this file is where APDUs are counted.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -33,7 +32,7 @@ class Exchange:
         self._adapter = TpduAdapter(transmission)
         self._tickets = tickets
         self._reader_id = reader_id
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []  # never long, and a deque takes ten times the memory
         self.ticket: int | None = None
         """What the card works on now."""
 
@@ -87,7 +86,7 @@ class Exchange:
         self.ticket = None
         effects: list[Effect] = [answer, _STOP]
         while self._waiting and self.ticket is None:
-            effects += self._begin(self._waiting.popleft())
+            effects += self._begin(self._waiting.pop(0))
         return effects
 
     def _transmit(self, command: bytes) -> Transmit:

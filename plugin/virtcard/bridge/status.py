@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,7 +50,7 @@ class Bulletin:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self.news: deque[BridgeStatus] = deque()
+        self.news: list[BridgeStatus] = []
         """What is queued; for a look without a lock."""
         self._delivering = threading.Lock()
 
@@ -69,7 +68,7 @@ class Bulletin:
 
     def _tell(self) -> None:
         while self.news:
-            status = self.news.popleft()
+            status = self.news.pop(0)
             try:
                 self._observer(status)
             except Exception:  # a faulty observer must not take the card away from the guest

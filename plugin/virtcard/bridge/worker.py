@@ -110,7 +110,7 @@ class Worker:
             if not talk.commands or slot is None:
                 talk.commands.clear()
                 return
-            command = talk.commands.popleft()
+            command = talk.commands.pop(0)
             slot.fresh = False
             core.busy = slot
         error: CardError | None = None

@@ -52,6 +52,8 @@ class Bus(Transport):
         self.kind = kind
         self.root = root
         self.gate: Gate = _refuse
+        self.announces = True
+        """Tell of objects that are exported (InterfacesAdded)."""
         self.add_message_handler(lambda message: standard.answer(self, message))
 
     @classmethod
@@ -151,6 +153,10 @@ class Bus(Transport):
             log.error("D-Bus handler failed: %s", message.body)
             message.error_name, message.body = Internal.dbus_name(), [INTERNAL_TEXT]
         return super().send(message)
+
+    def _emit_interface_added(self, path: str, interface: ServiceInterface) -> None:
+        if self.announces:
+            super()._emit_interface_added(path, interface)
 
     def exports(self) -> dict[str, list[ServiceInterface]]:
         """The exported interfaces by object path."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from dbus_next.message import Message
-from dbus_next.signature import Variant
 
 from virtcard.bus.agents import AgentDoor
 from virtcard.bus.bouncer import Bouncer
@@ -35,6 +34,7 @@ async def serve(bus: Bus, service: Service) -> None:
     thread, where the registry is used too."""
     bus.gate = Bouncer(bus, service.record).admit
     announcer = Announcer(bus)
+    bus.announces = False  # nobody looks before the name is ours, and thousands of signals take megabytes
     manager = ManagerInterface(service, service.status(), AgentDoor(bus, service.agents))
     announcer.add(ROOT_PATH, manager)
     service.listen_status(lambda view: _show_status(announcer, manager, view))
@@ -43,6 +43,7 @@ async def serve(bus: Bus, service: Service) -> None:
     _Shelved(announcer, registry.readers, reader_path, ReaderInterface)
     _Shelved(announcer, registry.bridges, lambda key: bridge_path(*key), BridgeInterface)
     _Shelved(announcer, registry.cards, card_path, lambda view: CardInterface(service.cards, view))
+    bus.announces = True
     await bus.claim(BUS_NAME)
 
 
@@ -56,12 +57,12 @@ class Announcer:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._told: dict[str, tuple[Shown[Any], dict[str, Variant]]] = {}
+        self._told: dict[str, tuple[Shown[Any], dict[str, Any]]] = {}
         self._marked: dict[str, None] = {}
 
     def add(self, path: str, interface: Shown[Any]) -> None:
         """Export an object; InterfacesAdded leaves with it."""
-        self._told[path] = (interface, interface.values())
+        self._told[path] = (interface, interface.announced())
         self._bus.export(path, interface)
 
     def remove(self, path: str) -> None:
@@ -83,11 +84,11 @@ class Announcer:
 
     def _tell(self, path: str) -> None:
         interface, old = self._told[path]
-        new = interface.values()
+        new = interface.announced()
         self._told[path] = (interface, new)
-        changed = {name: new[name] for name in new if new[name] != old[name] and name not in interface.silent}
+        changed = {name: new[name] for name in new if new[name] != old[name]}
         if changed:
-            body = [interface.name, changed, []]
+            body = [interface.name, interface.wrapped(changed), []]
             self._bus.send(Message.new_signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
 
 

@@ -12,6 +12,8 @@ _SIGNATURES: Final[dict[type, str]] = {bool: "b", int: "x", str: "s", float: "d"
 
 def text(value: str) -> str:
     """`value` as the bus can carry it: a NUL or a lone surrogate makes the bus drop the sender."""
+    if value.isascii() and "\0" not in value:
+        return value  # nearly all of them: not copied, since thousands of them are kept
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 

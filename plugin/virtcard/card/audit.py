@@ -75,7 +75,7 @@ class Ledger:
     def __init__(self) -> None:
         self.taps: tuple[Tap, ...] = ()
         self._tapping = threading.Lock()
-        self._by_instruction = [0] * 256
+        self._by_instruction: dict[int, int] = {}
         self._pin_stops = self._refused = self._pin_failures = self._errors = self._bytes_sent = (
             self._bytes_received
         ) = 0
@@ -83,7 +83,8 @@ class Ledger:
 
     def sent(self, command: bytes) -> None:
         """A command goes to the card."""
-        self._by_instruction[command[1]] += 1
+        instructions = self._by_instruction
+        instructions[command[1]] = instructions.get(command[1], 0) + 1
         self._bytes_sent += len(command)
 
     def answered(self, command: bytes, response: bytes) -> None:
@@ -130,10 +131,9 @@ class Ledger:
 
     def _named(self) -> dict[str, int]:
         named: dict[str, int] = {}
-        for instruction, count in enumerate(tuple(self._by_instruction)):
-            if count:
-                name = instruction_name(instruction)
-                named[name] = named.get(name, 0) + count
+        for instruction, count in sorted(self._by_instruction.copy().items()):  # the bridge's thread may add one
+            name = instruction_name(instruction)
+            named[name] = named.get(name, 0) + count
         return named
 
 

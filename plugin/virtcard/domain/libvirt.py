@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from uuid import UUID
 
 import libvirt
@@ -104,6 +105,20 @@ def _is_qemu(connection: libvirt.virConnect) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which domains there were at one moment, and which of them were persistent or saved."""
+
+    domains: tuple[libvirt.virDomain, ...]
+    persistent: frozenset[bytes]
+    saved: frozenset[bytes]
+
+    @property
+    def uuids(self) -> set[UUID]:
+        """Those of all domains."""
+        return {_uuid(domain) for domain in self.domains}
+
+
 class Hypervisor:
     """One libvirt connection. Every method but `alive` may block, and raises a VirtcardError.
 
@@ -168,20 +183,32 @@ class Hypervisor:
             domain = self._domain(uuid)
             return _read(domain, bool(domain.isPersistent()), bool(domain.hasManagedSaveImage()))
 
-    def records(self) -> list[DomainRecord]:
-        """All domains that this user may read; one that vanishes meanwhile is left out."""
-        found = []
+    def listing(self) -> Listing:
+        """All domains, to be read a few at a time."""
         with self._translated():
             connection = self._open_connection()
-            persistent = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT)
-            saved = _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-            for domain in connection.listAllDomains(0):
+            return Listing(
+                tuple(connection.listAllDomains(0)),
+                _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT),
+                _ids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE),
+            )
+
+    def read(self, listing: Listing, begin: int = 0, count: int | None = None) -> list[DomainRecord]:
+        """Domains of a listing that this user may read, `count` from `begin` on; one that has vanished is left out."""
+        found = []
+        with self._translated():
+            for domain in listing.domains[begin : None if count is None else begin + count]:
                 try:
-                    found.append(_read(domain, domain.UUID() in persistent, domain.UUID() in saved))
+                    uuid = domain.UUID()
+                    found.append(_read(domain, uuid in listing.persistent, uuid in listing.saved))
                 except libvirt.libvirtError as error:
                     if _code(error) not in LEFT_OUT:
                         raise
         return found
+
+    def records(self) -> list[DomainRecord]:
+        """All domains that this user may read."""
+        return self.read(self.listing())
 
     def define(self, xml: str) -> None:
         """Redefine a domain, checked against libvirt's schema first.
@@ -350,9 +377,9 @@ def _uuid(domain: libvirt.virDomain) -> UUID:
     return UUID(bytes=domain.UUID())
 
 
-def _ids(connection: libvirt.virConnect, flags: int) -> set[bytes]:
+def _ids(connection: libvirt.virConnect, flags: int) -> frozenset[bytes]:
     """UUIDs of the domains that `flags` (virConnectListAllDomainsFlags) choose: one call, not one per domain."""
-    return {domain.UUID() for domain in connection.listAllDomains(flags)}
+    return frozenset(domain.UUID() for domain in connection.listAllDomains(flags))
 
 
 def _read(domain: libvirt.virDomain, persistent: bool, managed_save: bool) -> DomainRecord:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -22,6 +23,9 @@ from virtcard.names import WISH_NAMESPACE
 
 SOURCE_MAX: Final = 256
 """Characters of a source: a PC/SC reader name has 127 at most, the rest is patience."""
+
+_WISHES_KEPT: Final = 8
+"""XML texts whose wish is remembered: one look at a domain reads its two again and again."""
 
 TAGS_MAX: Final = 32
 """Tags of a domain: rules look for one of them, and people read them."""
@@ -57,6 +61,7 @@ def check_source(untrusted_text: str) -> str:
     return untrusted_text
 
 
+@lru_cache(_WISHES_KEPT)
 def read_wish(xml: str) -> Wish | None:
     """The wish in a domain XML, or None without one; InvalidArgument when its source or a tag is bad."""
     elements = xmlfile.parse(xml).findall(f"./metadata/{{{WISH_NAMESPACE}}}*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from virtcard.domain.smartcard import Smartcard as Smartcard  # noqa: PLC0414
 from virtcard.domain.smartcard import number, read_smartcard
 from virtcard.domain.smartcard import socket_owner as socket_owner  # noqa: PLC0414
 from virtcard.errors import InvalidXml
+
+_MODELS_KEPT: Final = 8
+"""XML texts whose model is remembered: one look at a domain reads its two again and again."""
 
 QEMU_NAMESPACE: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
 
@@ -92,6 +96,7 @@ class DomainModel:
         return self.is_ours(card) and card.owner in (None, self.uuid)
 
 
+@lru_cache(_MODELS_KEPT)
 def parse_domain(xml: str) -> DomainModel:
     """Read a domain XML; InvalidXml when it is none."""
     return read_model(xmlfile.parse(xml))

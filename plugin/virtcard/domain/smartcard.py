@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 from uuid import UUID
@@ -11,6 +12,8 @@ from uuid import UUID
 from lxml import etree
 
 _SOCKET_NAME: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.sock", re.IGNORECASE)
+_PATHS_KEPT: Final = 4096
+"""Socket paths whose owner is remembered: a pass asks for each of them thirty times."""
 _NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -66,6 +69,7 @@ class Smartcard:
         return not self.alias and self.address in (None, CcidAddress(0, 0))
 
 
+@lru_cache(_PATHS_KEPT)
 def socket_owner(path: str) -> UUID | None:
     """The UUID in a virtcard socket path, `.../virtcard/vm/UUID.sock` or `.../virtcard/UUID.sock`, or None."""
     place = PurePosixPath(path)

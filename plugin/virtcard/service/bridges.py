@@ -96,6 +96,8 @@ class Bridges:
         self._on_stuck = on_stuck
         self._closed = False
         self._running: dict[Key, _Running] = {}
+        self._in_readers: dict[Key, str] = {}
+        """The host reader of each bridge that has a card in one: asked for after every look at a domain."""
         self._loop = asyncio.get_running_loop()
         self._ends: set[asyncio.Task[None]] = set()
 
@@ -106,14 +108,13 @@ class Bridges:
 
     def slots(self, uuid: UUID) -> tuple[int, ...]:
         """The readers of a domain that have a bridge."""
-        return tuple(slot for domain, slot in self._running if domain == uuid)
+        return tuple(slot for slot in range(limits.HOTPLUG_MAX + 1) if (uuid, slot) in self._running)
 
     def readers(self) -> dict[str, tuple[UUID, ...]]:
         """Which domains use which host reader, by its PC/SC name."""
         users: dict[str, tuple[UUID, ...]] = {}
-        for (uuid, _), running in self._running.items():
-            if running.seated and (reader := running.seated.wanted.request.reader):
-                users[reader] = (*users.get(reader, ()), uuid)
+        for (uuid, _), reader in self._in_readers.items():
+            users[reader] = (*users.get(reader, ()), uuid)
         return users
 
     def ledger(self, key: Key) -> Ledger | None:
@@ -174,6 +175,7 @@ class Bridges:
         running.renewed = None
         if running.seated:
             running.seated = running.logout = None
+            self._in_readers.pop(key, None)
             running.bridge.eject()
             self._show(key, running)
 
@@ -244,6 +246,9 @@ class Bridges:
             )
         )
         running.seated, running.renewed, running.logout = seated, None, dressed.logout
+        self._in_readers.pop(key, None)
+        if reader := seated.wanted.request.reader:
+            self._in_readers[key] = reader
         running.bridge.insert(dressed.card)
         self._show(key, running)
 
@@ -274,6 +279,7 @@ class Bridges:
     def drop(self, key: Key) -> None:
         """End a bridge in order, in the background."""
         running = self._running.pop(key, None)
+        self._in_readers.pop(key, None)
         if running is None:
             return
         self._update(key, apdus=running.bridge.apdus, counts=running.ledger.counts())
@@ -312,8 +318,10 @@ class Bridges:
     def refresh_counters(self) -> None:
         """Bring the counters of the views up to date; the bridges do not report each APDU."""
         for key, running in self._running.items():
-            active = running.look()
-            self._update(key, apdus=running.counted, counts=running.ledger.counts(), active=active)
+            active, counts = running.look(), running.ledger.counts()
+            view = self._shelf.get(key)
+            if view is None or (view.apdus, view.active) != (running.counted, active) or view.counts is not counts:
+                self._update(key, apdus=running.counted, counts=counts, active=active)
 
     async def until_inserted(self, key: Key, source: str, patience: float) -> None:
         """Wait for the card of `source` to be in the reader.

@@ -28,12 +28,15 @@ class Cards:
 
     def __init__(self, registry: Registry, store: Store) -> None:
         self._shelf = registry.cards
-        self._bridges = registry.bridges
         self._store = store
         self._looking = asyncio.Lock()
         self._dirty: set[str | None] = set()
         self._heard = asyncio.Event()
-        self._bridges.listen(self._on_bridge)
+        self._users: dict[str, tuple[UUID, ...]] = {}
+        """Domains whose bridges use a card, by its name."""
+        for key, bridge in registry.bridges.items():
+            self._on_bridge(key, None, bridge)
+        registry.bridges.listen(self._on_bridge)
 
     async def run(self) -> None:
         """Follow the store until cancelled."""
@@ -48,7 +51,7 @@ class Cards:
             if view is None:
                 self._shelf.drop(name)
             else:
-                self._shelf.put(name, replace(view, domains=self._users().get(name, ())))
+                self._shelf.put(name, replace(view, domains=self._users.get(name, ())))
 
     async def look_at_all(self) -> None:
         """Show every card as it is on disk now."""
@@ -83,19 +86,27 @@ class Cards:
                 for name in sorted(each for each in dirty if each):
                     await self.look(name)
 
-    def _users(self) -> dict[str, tuple[UUID, ...]]:
-        users: dict[str, tuple[UUID, ...]] = {}
-        for view in self._bridges.values():
-            if view.source.startswith(SCHEME):
-                name = view.source.removeprefix(SCHEME)
-                users[name] = (*users.get(name, ()), view.uuid)
-        return users
-
     def _on_bridge(self, _key: Key, old: BridgeView | None, new: BridgeView | None) -> None:
-        if (old.source if old else "") != (new.source if new else ""):
-            users = self._users()
-            for name, view in self._shelf.items():
-                self._shelf.put(name, replace(view, domains=users.get(name, ())))
+        before, now = _card(old), _card(new)
+        if before == now:
+            return
+        if old is not None and before:
+            rest = tuple(uuid for uuid in self._users.pop(before) if uuid != old.uuid)
+            self._use(before, rest)
+        if new is not None and now:
+            self._use(now, (*self._users.get(now, ()), new.uuid))
+
+    def _use(self, name: str, domains: tuple[UUID, ...]) -> None:
+        if domains:
+            self._users[name] = domains
+        view = self._shelf.get(name)
+        if view is not None:
+            self._shelf.put(name, replace(view, domains=domains))
+
+
+def _card(view: BridgeView | None) -> str:
+    """The name of the software card that is in, or ""."""
+    return view.source.removeprefix(SCHEME) if view and view.source.startswith(SCHEME) else ""
 
 
 def _read(store: Store, name: str) -> CardView | None:

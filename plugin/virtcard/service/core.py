@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from virtcard.card.sources import Sources
@@ -15,10 +16,11 @@ from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stoppe
 from virtcard.domain.existing import OnExisting
 from virtcard.domain.finding import Finding
 from virtcard.domain.hotplug import read_slots
+from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.viewers import QUERY, read_channels
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
-from virtcard.limits import PASS_PATIENCE, RECONCILE_PERIOD
+from virtcard.limits import PASS_LOOKS_MAX, PASS_PATIENCE, RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.policy.model import Monitor
 from virtcard.service.agents import Agents
@@ -298,12 +300,17 @@ class VirtcardService:
 
     async def _pass(self) -> None:
         self._turns.forget_touched()
-        records = await self._link.call(lambda hypervisor: hypervisor.records())
-        self._forget_all_but({record.uuid for record in records})
+        listing = await self._link.call(lambda hypervisor: hypervisor.listing())
+        self._forget_all_but(listing.uuids)
+        room = asyncio.Semaphore(PASS_LOOKS_MAX)
         async with asyncio.TaskGroup() as looks:
-            for record in records:
-                looks.create_task(self._look(record.uuid, record))
-                await asyncio.sleep(0)
+            for begin in range(0, len(listing.domains), PASS_LOOKS_MAX):
+                part = partial(Hypervisor.read, listing=listing, begin=begin, count=PASS_LOOKS_MAX)
+                for record in await self._link.call(part):
+                    await room.acquire()
+                    look = looks.create_task(self._look(record.uuid, record))
+                    look.add_done_callback(lambda _: room.release())
+                    await asyncio.sleep(0)
         self._readers.use(self._reconciler.bridges.readers())
 
     def _forget_all_but(self, existing: set[UUID]) -> None:

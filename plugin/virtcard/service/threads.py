@@ -1,17 +1,56 @@
-"""Blocking work on threads that never hold the process; asyncio's own pool waits for its threads at the end."""
+"""Blocking work on threads that never hold the process; asyncio's own pool waits for its threads at the end.
+
+Each piece of work begins at once, on a thread that has nothing to do or on a new one: some of it hangs for good, and
+must keep nothing else waiting. A thread stays for a moment, since a pass over a thousand domains has thousands of
+short pieces."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
 
 R = TypeVar("R")
 
+LINGER: Final = 2.0
+"""Seconds that a thread waits for more: longer than between two looks at the policy files."""
+
+Work = Callable[[], None]
+
+_idle: Final[list[_Hand]] = []
+"""Threads that have nothing to do; the one that came last is the next to be used, so that the others may end."""
+_choosing: Final = threading.Lock()
+
+
+class _Hand:
+    """One thread, with its next piece of work."""
+
+    def __init__(self, work: Work) -> None:
+        self.next: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self.next.put(work)
+        threading.Thread(target=self._run, name="virtcard-work", daemon=True).start()
+
+    def _run(self) -> None:
+        while (work := self._wait()) is not None:
+            work()
+            with _choosing:
+                _idle.append(self)
+
+    def _wait(self) -> Work | None:
+        try:
+            return self.next.get(timeout=LINGER)
+        except queue.Empty:
+            with _choosing:
+                if self in _idle:
+                    _idle.remove(self)
+                    return None
+            return self.next.get()  # somebody chose this thread in the last moment
+
 
 def start(function: Callable[..., R], *args: object) -> Future[R]:
-    """Call `function(*args)` on a new thread; `asyncio.wrap_future` waits for it."""
+    """Call `function(*args)` on another thread; `asyncio.wrap_future` waits for it."""
     future: Future[R] = Future()
     future.set_running_or_notify_cancel()  # whoever waits may give up; the work goes on, and ends like any other
 
@@ -23,5 +62,10 @@ def start(function: Callable[..., R], *args: object) -> Future[R]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=work, name="virtcard-work", daemon=True).start()
+    with _choosing:
+        hand = _idle.pop() if _idle else None
+    if hand is None:
+        _Hand(work)
+    else:
+        hand.next.put(work)
     return future
