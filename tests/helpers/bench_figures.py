@@ -24,6 +24,15 @@ TARGETS = {
     "guard_read_adds_us": 10.0,
     "guard_select_adds_us": 10.0,
     "guard_sign_adds_us": 10.0,
+    **{f"scale_rss_{size}_mb": 70 + 0.06 * size for size in (10, 100, 1000)},
+    "scale_idle_cpu_1000_percent": 0.5,
+    "scale_latency_p99_ms": 100.0,
+    "scale_fastest_to_slowest_signer_ratio": 10.0,
+    "scale_growth_start": 1.5,
+    "scale_growth_next_pass": 1.5,
+    "scale_growth_rss": 1.2,
+    "scale_growth_threads": 1.05,
+    "scale_growth_descriptors": 1.05,
 }
 """The most that a figure may be."""
 
