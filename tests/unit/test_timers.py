@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -127,3 +129,21 @@ def test_thread_starts_with_the_first_alarm_and_ends_with_close() -> None:
     timers.close()
     timers.schedule(0, lambda: None)
     assert threading.active_count() == before
+
+
+def test_alarm_that_has_ended_does_not_ring_and_lets_go_of_its_owner(timers: Timers) -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.rung = False
+            self.alarm = timers.alarm(self.ring)
+
+        def ring(self) -> None:
+            self.rung = True
+
+    owner = Owner()
+    owner.alarm.start(60)
+    owner.alarm.end()
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None

@@ -87,14 +87,19 @@ class Caller:
 
     def retry(self, *, faulty: bool) -> None:
         """Call again after a pause. It gets longer, too, with a peer that is `faulty` soon after each greeting."""
-        self.close()
+        self._give_up()
         greeted, self._greeted = self._greeted, None
         if greeted is not None and not (faulty and time.monotonic() < greeted + limits.BACKOFF_MAX):
             self._backoff.reset()
         self._pause.start(self._backoff.next())
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way, for good."""
+        self._give_up()
+        self._pause.end()
+        self._patience.end()
+
+    def _give_up(self) -> None:
         self._pause.stop()
         self._late = False
         self._due = False

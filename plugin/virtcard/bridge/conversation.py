@@ -86,7 +86,7 @@ class Conversation:
         self.over = True
         self.commands.clear()
         for alarm in self._alarms.values():
-            alarm.stop()
+            alarm.end()
         self.link.close()
 
     def _apply(self, effects: list[Effect]) -> None:

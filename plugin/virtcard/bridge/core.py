@@ -200,8 +200,8 @@ class Core:
 
     def end(self) -> None:
         """The bridge has ended: nothing rings, nobody is woken."""
-        self.watch.stop()
-        self._card_pause.stop()
+        self.watch.end()
+        self._card_pause.end()
         if self.wakeup is not None:
             self.wakeup.close()
             self.wakeup = None

@@ -40,6 +40,11 @@ class Alarm:
         """Do not call back. A call that is on its way finds nothing to `consume`."""
         self._deadline = None
 
+    def end(self) -> None:
+        """Stop for good: what is left in the heap shall not keep a whole bridge alive with it."""
+        self._deadline = None
+        self._callback = _nothing
+
     def consume(self) -> bool:
         """For the callback, under the caller's own lock: is this call still wanted? True once for each start."""
         if self._deadline is None or self._deadline > time.monotonic():
@@ -129,6 +134,10 @@ class Timers:
             self._push(alarm, deadline)
             return None
         return alarm
+
+
+def _nothing() -> None:
+    """What an alarm calls that has ended."""
 
 
 def _call(alarm: Alarm) -> None:
