@@ -291,7 +291,7 @@ def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng
 def _is_prompt(times: list[float]) -> None:
     """Nearly always at once. But a guest that never pauses may send an APDU in the moment in which QEMU takes the card
     out, and loses it: then its own patience is the bound."""
-    assert statistics.median(times) < 2
+    assert statistics.median(times) < 2 * slowness()
     assert max(times) < GUEST_PATIENCE + PROMPT * slowness()
 
 

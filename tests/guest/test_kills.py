@@ -19,7 +19,7 @@ from helpers.host import Host, private_host
 from helpers.libvirtd import Libvirtd
 from helpers.machines import Usb, domain_xml
 from helpers.soft_cards import PIN_DIGITS, empty_card, leftovers
-from helpers.waiting import wait_until
+from helpers.waiting import slowness, wait_until
 from virtcard.card.soft.store import Store
 from virtcard.limits import EJECT_QUIET, GUEST_PATIENCE, INSERT_GAP
 
@@ -131,7 +131,7 @@ def kill_often(victim: Victim, times: int) -> None:
         kill_once(victim, rng)
     victim.report()
     quarter, *_ = statistics.quantiles(victim.usable)
-    assert quarter < RECOVERY + CEREMONY
+    assert quarter < RECOVERY * slowness() + CEREMONY
     assert max(victim.usable) < LOST_APDU
 
 

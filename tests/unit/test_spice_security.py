@@ -184,6 +184,12 @@ def test_events_between_answers_are_passed_over(path: str) -> None:
         assert QmpSocket(path).clients()
 
 
+def test_what_an_earlier_client_left_unread_comes_before_the_greeting(path: str) -> None:
+    left = b'{"return": {}}\r\n{"event": "SPICE_DISCONNECTED"}\r\n'
+    with monitor(path, left + json.dumps(GREETING).encode() + b"\n", {"return": {}}, INFO):
+        assert QmpSocket(path).clients()
+
+
 def test_a_qemu_without_spice_says_so(path: str) -> None:
     with monitor(path, GREETING, {"return": {}}, {"error": {"class": "CommandNotFound", "desc": "..."}}):
         assert failure(QmpSocket(path).clients, Failed) == (

@@ -34,13 +34,11 @@ def _ask(sock: socket.socket, path: str) -> tuple[Session, ...]:
     sock.settimeout(limits.QMP_PATIENCE)
     sock.connect(path)
     lines = _Lines(sock, deadline)
-    if "QMP" not in lines.next():
+    if "QMP" not in lines.skip("event", "return", "error"):  # what an earlier client left unread comes first
         raise Failed(f"Who answers at {path} is no monitor of QEMU.")
     for command in ("qmp_capabilities", "query-spice"):
         sock.sendall(json.dumps({"execute": command}).encode())
-        answer = lines.next()
-        while "event" in answer:
-            answer = lines.next()
+        answer = lines.skip("event")
     if "return" not in answer:
         raise Failed("QEMU's monitor does not know query-spice; it was built without SPICE.")
     return parse_clients(answer["return"])
@@ -53,6 +51,13 @@ class _Lines:
         self._sock = sock
         self._deadline = deadline
         self._pending = b""
+
+    def skip(self, *kinds: str) -> dict[str, Any]:
+        """The next one that is of none of these kinds."""
+        line = self.next()
+        while not line.keys().isdisjoint(kinds):
+            line = self.next()
+        return line
 
     def next(self) -> dict[str, Any]:
         while b"\n" not in self._pending:
