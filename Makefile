@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
 SECONDS = 300
 
-.PHONY: help deps demo extension test lint soak man bench fuzz deb rpm clean
+.PHONY: help deps demo extension test lint soak man pictures bench fuzz deb rpm clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    ruff and mypy alone"
 	@echo "make soak    the long tests"
 	@echo "make man     build the man pages in build/man"
+	@echo "make pictures   take the guide's pictures of the desktop anew"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
 	@echo "make fuzz    look for input that breaks parsers, session, cards, guard or planner (SECONDS=300)"
 	@echo "make deb     the Debian packages, into dist/"
@@ -52,6 +53,12 @@ soak: deps deb
 man: deps
 	@.venv/bin/python contrib/man/manual.py build/man
 	@echo "man: try man -l build/man/man1/virtcard.1"
+
+pictures: deps
+	@echo "pictures: the tests of the desktop take them"
+	@$(PYTEST) -q tests/gnome/test_app.py tests/gnome/test_extension_in_shell.py
+	@/usr/bin/python3 contrib/demo/pictures.py
+	@echo "pictures: look at them in contrib/guide/pictures before you commit them"
 
 bench: deps
 	@.venv/bin/python tests/bench
