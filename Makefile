@@ -39,7 +39,7 @@ lint: deps
 
 test: lint
 	@echo "test: unit, bridge, bus, PC/SC, libvirt, guest, system, gnome and packages; a skipped test is a failure"
-	@$(PYTEST) -n 3 --dist loadfile -m "not soak" || { \
+	@$(PYTEST) -n 4 --dist loadfile -m "not soak" || { \
 	    echo "test: once more and one at a time, what failed beside the others; a test named here is to be mended"; \
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }
 	@echo "test: all tests passed, in the first try or in the second that is named above"

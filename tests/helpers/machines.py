@@ -6,10 +6,12 @@ import json
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import quoteattr
+
+import libvirt
 
 from helpers.guest import Guest, agent_path, console_path
 from helpers.guest_agent import GuestError
@@ -81,8 +83,9 @@ def libvirt_guest(libvirtd: Libvirtd, name: str, usb: Usb = "xhci", devices: str
         # A new connection, since a test may have ended libvirtd in between.
         with closing(libvirtd.open()) as connection:
             domain = connection.lookupByName(name)
-            if domain.isActive():
+            with suppress(libvirt.libvirtError):  # a libvirtd that has just come back may still be looking at it
                 domain.destroy()
+            wait_until(lambda: not domain.isActive(), 10, "the guest's domain is off", 0.1)
             domain.undefine()
 
 

@@ -137,8 +137,8 @@ def test_whoever_defines_a_machine_without_its_reader_and_with_the_wish_gets_it_
     since = _bridge(host, vm)["since"]
     plain = qemu_xml(vm).replace("<memory", f"{_metadata(_xml(host, vm))}<memory", 1)
     _define(host, plain)
-    wait_until(lambda: _info(host, vm)["enabled"], 10, "the reader is in the configuration again", 0.1)
-    assert str(_socket(host, vm)) in _xml(host, vm)
+    wait_until(lambda: str(_socket(host, vm)) in _xml(host, vm), 10, "the reader is in the configuration again", 0.1)
+    assert _info(host, vm)["enabled"]
     assert _bridge(host, vm)["since"] == since, "what runs was not touched"
 
 
