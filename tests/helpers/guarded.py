@@ -57,7 +57,6 @@ class Guarded:
         ledgers: PinLedgers | None = None,
         consent: Consent | None = None,
         ask_for: Set[Operation] = frozenset(),
-        remember: bool = True,
     ) -> None:
         self.card = FakeCard()
         self.watcher = Watcher()
@@ -67,7 +66,6 @@ class Guarded:
             pins=PinGuard(ledgers or PinLedgers(), "a reader", reserve),
             consent=consent,
             ask_for=ask_for,
-            remember=remember,
             observer=self.watcher,
         )
         self.guard.power_on()

@@ -16,6 +16,7 @@ from helpers.services import ServiceLab, has_card, refused, running_lab
 from virtcard.card.base import CardEvent
 from virtcard.errors import PolicyDenied
 from virtcard.policy.model import AskFor
+from virtcard.service.answers import boot_time
 from virtcard.service.api import Caller
 from virtcard.service.question import Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence
@@ -123,20 +124,73 @@ def test_without_an_agent_the_owners_own_call_is_enough() -> None:
     run_async(scene())
 
 
-def test_a_pin_and_a_signature_are_asked_for_once_each_until_a_reset() -> None:
+@asynccontextmanager
+async def with_card(remember: str, agent: Agent) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
+    """The card is in, and each PIN and each signature may be asked for."""
+    rule = f'action = "ask"\nask-for = ["pin", "sign"]\npin-reserve = 0\nremember = "{remember}"'
+    async with at_the_machine(rule, agent) as (lab, peer):
+        await lab.insert("run", "reader:one")
+        await lab.inserted("run", peer)
+        yield lab, peer
+
+
+def test_without_remembering_every_pin_and_every_signature_is_asked_for() -> None:
     async def scene() -> None:
-        agent = Agent("once", "once")
-        rule = 'action = "ask"\nask-for = ["pin", "sign"]\npin-reserve = 0'
-        async with at_the_machine(rule, agent) as (lab, peer):
-            await lab.insert("run", "reader:one")
-            await lab.inserted("run", peer)
-            assert await asked_in(peer, VERIFY) == OK
-            assert await asked_in(peer, VERIFY) == OK
-            assert await asked_in(peer, SIGN) == OK
-            assert await asked_in(peer, SIGN) == OK
-            assert agent.operations == ["pin", "sign"]
+        agent = Agent(*["once"] * 4)
+        async with with_card("no", agent) as (_lab, peer):
+            for command in (VERIFY, VERIFY, SIGN, SIGN):
+                assert await asked_in(peer, command) == OK
+            assert agent.operations == ["pin", "pin", "sign", "sign"]
 
     run_async(scene())
+
+
+@pytest.mark.parametrize("remember", ["10m", "session", "always"])
+def test_a_yes_that_was_given_once_is_for_one_signature_whatever_the_rule_would_remember(remember: str) -> None:
+    async def scene() -> None:
+        agent = Agent("once", "deny")
+        async with with_card(remember, agent) as (lab, peer):
+            assert await asked_in(peer, SIGN) == OK
+            assert await asked_in(peer, SIGN) == REFUSED
+            assert agent.operations == ["sign", "sign"]
+            assert lab.source.card("one").commands.count(SIGN) == 1
+
+    run_async(scene())
+
+
+def test_a_yes_for_ten_minutes_is_over_after_ten_minutes_while_the_card_stays_in() -> None:
+    async def scene() -> None:
+        agent = Agent("time", "deny")
+        async with with_card("10m", agent) as (lab, peer):
+            assert await asked_in(peer, SIGN) == OK
+            in_minutes(lab, 9)
+            assert await asked_in(peer, SIGN) == OK
+            assert agent.operations == ["sign"]
+            in_minutes(lab, 11)
+            assert await asked_in(peer, SIGN) == REFUSED
+            assert agent.operations == ["sign", "sign"]
+            assert has_card(peer)
+
+    run_async(scene())
+
+
+def test_a_yes_for_a_session_is_over_when_the_person_logs_out_while_the_card_stays_in() -> None:
+    async def scene() -> None:
+        agent = Agent("session", "deny")
+        async with with_card("session", agent) as (lab, peer):
+            assert await asked_in(peer, SIGN) == OK
+            assert await asked_in(peer, SIGN) == OK
+            lab.daemon.seat.take(Presence(Person(HERE.uid, "the next one")))
+            assert await asked_in(peer, SIGN) == REFUSED
+            assert agent.operations == ["sign", "sign"]
+            assert has_card(peer)
+
+    run_async(scene())
+
+
+def in_minutes(lab: ServiceLab, minutes: int) -> None:
+    """It is so many minutes later for what persons have answered."""
+    lab.daemon.asker._answers._clock = lambda: boot_time() + 60 * minutes
 
 
 def test_a_no_in_the_middle_of_a_command_never_reaches_the_card() -> None:

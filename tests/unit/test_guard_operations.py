@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from helpers.guard_table import CAC, FOREIGN, HSMAUTH, OATH, OPENPGP, OTP, PIV, ROWS
@@ -11,7 +13,7 @@ from virtcard.card.guard.commands import read
 from virtcard.card.guard.guard import Guard
 from virtcard.card.guard.operations import Operation, classify
 from virtcard.card.guard.refusal import Reason
-from virtcard.errors import CardWasReset
+from virtcard.errors import CardError, CardWasReset
 
 PIN, SIGN, DECRYPT = Operation.PIN, Operation.SIGN, Operation.DECRYPT
 AUTHENTICATE, READ, ADMIN = Operation.AUTHENTICATE, Operation.READ, Operation.ADMIN
@@ -20,6 +22,8 @@ VERIFY = "0020008008313233343536FFFF"
 RSA_9A = "0087079A067C0482008100"
 EC_SIGN = "0087119A097C0782008103010203"
 EC_AGREE = "0087119D097C0782008503010203"
+CHAIN_BEGINS = "1087079A0401020304"
+CHAIN_ENDS = "0087079A0401020304"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +104,8 @@ class Person:
         return self.yes
 
 
-def with_person(person: Person, *ask_for: Operation, name: str = PIV, remember: bool = True) -> Guarded:
-    guarded = Guarded(consent=person, ask_for=set(ask_for), remember=remember)
+def with_person(person: Person, *ask_for: Operation, name: str = PIV) -> Guarded:
+    guarded = Guarded(consent=person, ask_for=set(ask_for))
     guarded.select(name)
     return guarded
 
@@ -122,33 +126,40 @@ def test_after_a_no_the_next_attempt_asks_again() -> None:
     assert guarded.passes(RSA_9A)
 
 
-def test_a_yes_holds_until_the_card_is_reset() -> None:
+def test_a_yes_is_for_one_command() -> None:
     person = Person()
     guarded = with_person(person, SIGN)
-    assert guarded.passes(RSA_9A)
-    assert guarded.passes(RSA_9A)
-    assert person.asked == [SIGN]
-    for again in (Guard.reset, Guard.power_on, Guard.power_off):
-        again(guarded.guard)
-        guarded.select(PIV)
-        person.asked.clear()
+    for _ in range(3):
         assert guarded.passes(RSA_9A)
-        assert person.asked == [SIGN]
+    assert person.asked == [SIGN] * 3
 
 
-def test_a_yes_ends_when_somebody_else_resets_the_card() -> None:
+@pytest.mark.parametrize("again", [Guard.reset, Guard.power_on, Guard.power_off])
+def test_a_chain_that_a_reset_cuts_off_is_asked_for_anew(again: Callable[[Guard], object]) -> None:
     person = Person()
     guarded = with_person(person, SIGN)
-    assert guarded.passes(RSA_9A)
-    guarded.card.answers[bytes.fromhex(EC_SIGN)] = CardWasReset("Another program reset the card.")
-    with pytest.raises(CardWasReset):
-        guarded.send(EC_SIGN)
+    assert guarded.passes(CHAIN_BEGINS)
+    again(guarded.guard)
     guarded.select(PIV)
-    assert guarded.passes(RSA_9A)
+    assert guarded.passes(CHAIN_ENDS)
     assert person.asked == [SIGN, SIGN]
 
 
-def test_a_yes_is_for_one_operation() -> None:
+@pytest.mark.parametrize("error", [CardWasReset("Another program reset the card."), CardError("It gave no answer.")])
+def test_a_chain_in_which_the_card_fails_is_asked_for_anew(error: CardError) -> None:
+    person = Person()
+    guarded = with_person(person, SIGN)
+    assert guarded.passes(CHAIN_BEGINS)
+    guarded.card.answers[bytes.fromhex(CHAIN_ENDS)] = error
+    with pytest.raises(CardError):
+        guarded.send(CHAIN_ENDS)
+    guarded.select(PIV)
+    del guarded.card.answers[bytes.fromhex(CHAIN_ENDS)]
+    assert guarded.passes(CHAIN_ENDS)
+    assert person.asked == [SIGN, SIGN]
+
+
+def test_a_yes_to_one_operation_is_none_to_another() -> None:
     person = Person()
     guarded = with_person(person, SIGN, PIN)
     assert guarded.passes(VERIFY)
@@ -180,27 +191,27 @@ def test_a_question_for_tries_asks_nobody_and_a_pin_does() -> None:
     assert person.asked == [PIN]
 
 
-def test_without_remembering_each_operation_is_asked_for_and_a_chain_is_one() -> None:
+def test_a_chain_is_one_operation() -> None:
     person = Person()
-    guarded = with_person(person, SIGN, remember=False)
+    guarded = with_person(person, SIGN)
     for _ in range(2):
-        assert guarded.passes("1087079A0401020304")
-        assert guarded.passes("1087079A0401020304")
-        assert guarded.passes("0087079A0401020304")
+        assert guarded.passes(CHAIN_BEGINS)
+        assert guarded.passes(CHAIN_BEGINS)
+        assert guarded.passes(CHAIN_ENDS)
     assert person.asked == [SIGN, SIGN]
 
 
 def test_a_chain_for_one_key_does_not_end_with_another() -> None:
     person = Person()
-    guarded = with_person(person, SIGN, remember=False)
-    assert guarded.passes("1087079A0401020304")
+    guarded = with_person(person, SIGN)
+    assert guarded.passes(CHAIN_BEGINS)
     assert guarded.passes("0087079C0401020304")
     assert person.asked == [SIGN, SIGN]
 
 
 def test_the_parts_of_a_cacs_block_are_one_operation() -> None:
     person = Person()
-    guarded = with_person(person, SIGN, name=CAC, remember=False)
+    guarded = with_person(person, SIGN, name=CAC)
     for _ in range(2):
         assert guarded.passes("8042800002" + "0102")
         assert guarded.passes("8042000002" + "0102")
@@ -216,7 +227,7 @@ def test_what_the_profile_refuses_is_not_asked_for() -> None:
 
 def test_who_wants_to_be_asked_for_reading_is() -> None:
     person = Person()
-    guarded = with_person(person, READ, remember=False)
+    guarded = with_person(person, READ)
     person.asked.clear()
     guarded.select(PIV)
     guarded.select(PIV)

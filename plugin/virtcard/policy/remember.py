@@ -17,8 +17,8 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """`word` as it is written: "no" (for this insert alone), "session" (until the person logs out, or virtcardd
-    ends), "always" (a grant is written), or a time such as "10m", which `seconds` holds."""
+    """`word` as it is written: "no" (for this insertion or this one command alone), "session" (until the person logs
+    out, or virtcardd ends), "always" (a grant is written), or a time such as "10m", which `seconds` holds."""
 
     word: str
     seconds: int = 0

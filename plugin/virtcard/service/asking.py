@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
+from weakref import WeakValueDictionary
 
 from virtcard.limits import ASK_IN_COMMAND_PATIENCE
 from virtcard.policy.decide import Request
@@ -11,7 +12,7 @@ from virtcard.policy.model import AskFor, Rule
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller
 from virtcard.service.ask import Asker
-from virtcard.service.question import question
+from virtcard.service.question import Key, question
 from virtcard.service.seat import Seat
 from virtcard.service.wardrobe import Fitting
 
@@ -27,6 +28,7 @@ class Asking:
         self._seat = seat
         self._agents = agents
         self._loop = asyncio.get_running_loop()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
         """ "" for a yes, or the reason of a no. A call of the daemon's owner is an own act where no agent runs."""
@@ -45,8 +47,12 @@ class Asking:
             return False
 
     async def _ask_now(self, fitting: Fitting, operation: AskFor) -> str:
-        """About the card that is in the reader now: an answer to the one before it says nothing about this one."""
-        return await self(fitting.request(), fitting.decision.rule, operation, None)
+        """About the card that is in the reader now: an answer to the one before it says nothing about this one.
+
+        Commands that ask the same, of two readers with one card, ask in turn: a yes for once is for one of them."""
+        request, rule = fitting.request(), fitting.decision.rule
+        async with self._turns.setdefault(question(request, rule, operation).key, asyncio.Lock()):
+            return await self(request, rule, operation, None)
 
     def _has_agent(self) -> bool:
         person = self._seat.presence.person

@@ -16,7 +16,8 @@ Key = tuple[UUID, str, str]
 
 
 class Choice(StrEnum):
-    """An answer, as agents spell it. `TIME` and `SESSION` hold for the next questions of this kind too."""
+    """An answer, as agents spell it. `ONCE` is for one insertion or one command; the others that are a yes hold for
+    the next questions of this kind too."""
 
     ONCE = "once"
     TIME = "time"

@@ -26,7 +26,7 @@ from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, Sw
 from virtcard.wire.malformed import Malformed
 
 Consent = Callable[[Operation], bool]
-"""Asks a person. It blocks in the bridge's thread, and is bounded by who gives it."""
+"""Asks a person, or knows an answer that still holds. It blocks in the bridge's thread; who gives it bounds it."""
 
 
 class Observer(Protocol):
@@ -60,8 +60,8 @@ _OK: Final = Sw.OK.to_bytes(2, "big")
 class Guard:
     """A `virtcard.card.base.Card` around a Card. Used by one bridge; profile and ledgers may be shared.
 
-    `ask_for` names the operations for which `consent` is asked; a yes holds until the card is reset, unless `remember`
-    is False, and then `consent` is asked each time.
+    `ask_for` names the operations for which `consent` is asked each time: a yes is for one command, or one chain of
+    them, and whoever gives `consent` knows for how much longer it holds.
     """
 
     def __init__(
@@ -72,17 +72,14 @@ class Guard:
         pins: PinGuard | None = None,
         consent: Consent | None = None,
         ask_for: Set[Operation] = frozenset(),
-        remember: bool = True,
         observer: Observer | None = None,
     ) -> None:
         self._card = card
         self._pins = pins if pins is not None and pins.reserve > 0 else None
         self._consent = consent
         self._ask_for = frozenset(ask_for) if consent is not None else frozenset()
-        self._remember = remember
         self._observer = observer or Nobody()
         self._channels = Channels(profile)
-        self._granted: set[Operation] = set()
         self._begun = b""
         self._transparent = profile.unrestricted and self._pins is None and not self._ask_for
         self._lanes: dict[Table, Lane] = {}
@@ -95,7 +92,7 @@ class Guard:
         return self._card.transmission
 
     def power_on(self) -> bytes:
-        """Power on: nothing is selected, no permission holds."""
+        """Power on: nothing is selected, and no operation has begun."""
         self._forget()
         return self._powered(self._card.power_on())
 
@@ -210,15 +207,8 @@ class Guard:
         """A person said yes to it, or need not be asked."""
         if not self._ask_for or self._consent is None:
             return True
-        key = _part_of(application, command)
         operation = self._asked(application, command)
-        if operation is None or operation in self._granted or key == self._begun:
-            return True
-        if not self._consent(operation):
-            return False
-        if self._remember:
-            self._granted.add(operation)
-        return True
+        return operation is None or _part_of(application, command) == self._begun or self._consent(operation)
 
     def _pass(self, selected: Selected, command: Command) -> bytes | Refusal:
         pins = self._pins
@@ -239,6 +229,7 @@ class Guard:
             self._forget()
         else:
             self._channels.lost(command)
+            self._begun = b""
             self._follow()
 
     def _note(self, application: Application, command: Command, response: bytes) -> None:
@@ -263,7 +254,6 @@ class Guard:
 
     def _forget(self) -> None:
         self._channels.forget()
-        self._granted.clear()
         self._begun = b""
         if self._pins is not None:
             self._pins.forget()
