@@ -239,7 +239,7 @@ def unpacked_kernel(image: bytes) -> bytes:
     try:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(image[begin : begin + length])
     except lzma.LZMAError as error:
-        raise BuildError(f"the kernel is not packed by xz ({error}); the test guest needs Debian 12's kernel") from error
+        raise BuildError(f"the kernel is not packed by xz ({error}); the guest needs Debian 12's kernel") from error
 
 
 def archive(root: Path) -> Iterator[bytes]:
