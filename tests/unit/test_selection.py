@@ -18,6 +18,8 @@ OPENPGP = bytes.fromhex("00a4040006d27600012401")
 PIV_NEXT = bytes.fromhex("00a4040209a00000030800001000")
 MASTER_FILE = bytes.fromhex("00a40000023f00")
 DIRECTORY = bytes.fromhex("00a40000025015")
+MASTER_FILE_EXTENDED = bytes.fromhex("00a400000000023f00")
+DIRECTORY_EXTENDED = bytes.fromhex("00a400000000025015")
 FILE_ONE = bytes.fromhex("00a40200024401")
 FILE_TWO = bytes.fromhex("00a40200024402")
 FROM_MASTER = bytes.fromhex("00a408000450154401")
@@ -103,12 +105,17 @@ def test_files_under_an_application_are_one_path(card: ResettableCard) -> None:
     assert card.commands == [PIV, DIRECTORY, FILE_ONE, READ]
 
 
+def test_extended_length_does_not_hide_which_file_is_selected(card: ResettableCard) -> None:
+    after(card, PIV, DIRECTORY_EXTENDED).transmit(READ)
+    assert card.commands == [PIV, DIRECTORY_EXTENDED, READ]
+
+
 def test_another_file_of_the_same_directory_takes_the_place_of_the_first(card: ResettableCard) -> None:
     after(card, PIV, FILE_ONE, FILE_TWO).transmit(READ)
     assert card.commands == [PIV, FILE_TWO, READ]
 
 
-@pytest.mark.parametrize("beginning", [MASTER_FILE, FROM_MASTER, PIV])
+@pytest.mark.parametrize("beginning", [MASTER_FILE, MASTER_FILE_EXTENDED, FROM_MASTER, PIV])
 def test_absolute_select_begins_a_new_path(card: ResettableCard, beginning: bytes) -> None:
     after(card, OPENPGP, FILE_ONE, beginning).transmit(READ)
     assert card.commands == [beginning, READ]

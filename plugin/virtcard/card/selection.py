@@ -10,7 +10,17 @@ from typing import Final
 
 from virtcard.card.base import Card, CardListener, Transmission
 from virtcard.errors import CardChanged, CardWasReset
-from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, Sw, channel, is_chained, is_proprietary, is_secured
+from virtcard.wire.apdu import (
+    HEADER_BYTES,
+    MORE_DATA,
+    Sw,
+    channel,
+    is_chained,
+    is_proprietary,
+    is_secured,
+    parse_body,
+)
+from virtcard.wire.malformed import Malformed
 
 PATH_MAX: Final = 16
 """SELECTs that are remembered as one path; a deeper one is not replayed."""
@@ -139,10 +149,18 @@ def _begins_path(command: bytes) -> bool:
     cla, instruction, p1, p2 = command[:HEADER_BYTES]
     if instruction != _SELECT or channel(cla) or is_proprietary(cla) or is_chained(cla):
         return False
-    data = command[5 : 5 + command[4]] if len(command) > HEADER_BYTES else b""
     if p1 == _BY_NAME:
         return not p2 & _NEXT
-    return p1 == _FROM_MASTER_FILE or (p1 == 0 and data in (b"", _MASTER_FILE))
+    return p1 == _FROM_MASTER_FILE or (p1 == 0 and _names_master_file(command))
+
+
+def _names_master_file(select: bytes) -> bool:
+    """By no data, or by its name."""
+    try:
+        data, _, _ = parse_body(select[HEADER_BYTES:])
+    except Malformed:
+        return False
+    return data in (b"", _MASTER_FILE)
 
 
 def _chain_of(command: bytes) -> bytes:
