@@ -28,6 +28,14 @@ DENIED = b"\x69\x82"
 NOT_VERIFIED = b"\x63\xc3"
 
 
+class SilentCard(ScriptedCard):
+    """It verifies the PIN, and the better half of its answer does not arrive."""
+
+    def transmit(self, command: bytes) -> bytes:
+        answer = super().transmit(command)
+        return b"\x90" if command == VERIFY else answer
+
+
 @pytest.fixture
 def source(lab: Lab) -> ReaderSource:
     """Machines' cards come from here; a T=1 card is in, which needs no GET RESPONSE."""
@@ -79,6 +87,19 @@ def test_pin_of_a_machine_is_of_no_use_to_the_host(source: ReaderSource) -> None
     _, card = machine(source)
     assert card.transmit(VERIFY) == OK
     assert card.transmit(PROTECTED) == OK
+    with host() as program:
+        begin(program)
+        assert program.transmit(PROTECTED) == DENIED
+        program.end(Disposition.LEAVE)
+
+
+def test_pin_of_a_machine_whose_answer_was_lost_is_of_no_use_to_the_host(lab: Lab) -> None:
+    silent = SilentCard(ATR_T1)
+    lab.plug(silent)
+    _, card = machine(ReaderSource(lab.watcher, lab.contexts, QUICK))
+    with pytest.raises(CardError):
+        card.transmit(VERIFY)
+    assert silent.is_logged_in
     with host() as program:
         begin(program)
         assert program.transmit(PROTECTED) == DENIED

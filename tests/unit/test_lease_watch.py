@@ -84,6 +84,20 @@ def test_every_success_counts(answer: str) -> None:
     assert watched("0020008008313233343536ffff", answer).login
 
 
+def test_command_without_an_answer_may_have_logged_in_and_written() -> None:
+    watch = Watch()
+    watch.unanswered(bytes.fromhex("0020008008313233343536ffff"))
+    assert (watch.login, watch.changed) == (True, False)
+    watch.unanswered(bytes.fromhex("00db3fff0400010203"))
+    assert watch.changed
+
+
+def test_harmless_command_without_an_answer_logs_nobody_in_and_leaves_nothing_open() -> None:
+    watch = watched("00cb3fff055c035fc102", "aabb6110")
+    watch.unanswered(bytes.fromhex("00c0000010"))
+    assert (watch.login, watch.changed, watch.open) == (False, False, False)
+
+
 def test_login_stays_until_a_reset_whatever_comes_after() -> None:
     watch = watched("0020008008313233343536ffff")
     watch.note(bytes.fromhex("0020008008313233343536ffff"), bytes.fromhex("63c2"))

@@ -70,6 +70,40 @@ def test_wrong_pin_is_no_login(lab: SharedLab) -> None:
     until(lab, "vm", "end")
 
 
+@pytest.mark.parametrize("error", [CardError("No answer came."), ValueError("a bug in a driver")])
+def test_pin_whose_answer_was_lost_may_be_verified_and_the_lease_ends_with_a_reset(
+    lab: SharedLab, error: Exception
+) -> None:
+    card, handle = lab.machine("vm")
+    handle.answers[VERIFY] = error
+    with pytest.raises(type(error)):
+        send(card, VERIFY)
+    ended = until(lab, "vm", "end with reset")
+    assert QUICK.idle_logged_in <= ended - lab.physical.when(("vm", VERIFY.hex())) < QUICK.last_call
+
+
+def test_harmless_command_whose_answer_was_lost_logs_nobody_in(lab: SharedLab) -> None:
+    card, handle = lab.machine("vm")
+    handle.answers[READ] = CardError("No answer came.")
+    with pytest.raises(CardError):
+        send(card, READ)
+    until(lab, "vm", "end")
+
+
+@pytest.mark.parametrize("error", [CardError("No answer came."), CardAbsent("There is no card.")])
+def test_write_whose_answer_was_lost_may_have_changed_the_card_for_others(lab: SharedLab, error: CardError) -> None:
+    reader, _ = lab.machine("reader")
+    writer, handle = lab.machine("writer")
+    send(reader, READ)
+    handle.answers[WRITE] = error
+    with pytest.raises(type(error)):
+        send(writer, WRITE)
+    if isinstance(error, CardAbsent):
+        handle._let_go()
+    with pytest.raises(CardChanged):
+        reader.transmit(READ)
+
+
 @pytest.mark.parametrize(("command", "answer"), [(CHAIN, "9000"), (MORE, "6110")])
 def test_unfinished_exchange_keeps_the_lease(lab: SharedLab, command: bytes, answer: str) -> None:
     card, handle = lab.machine("vm")

@@ -104,8 +104,8 @@ class Leased:
                 self._take()
             try:
                 response = self._card.transmit(command)
-            except CardError as error:
-                self._failed(error)
+            except BaseException as error:
+                self._failed(command, error)
                 raise
             self._watch.note(command, response)
             self._used = time.monotonic()
@@ -285,13 +285,15 @@ class Leased:
         if not self._fresh:
             raise CardWasReset("The card was used elsewhere.", hint="Log in to the card again in the machine.")
 
-    def _failed(self, error: CardError) -> None:
-        """A card that is gone has no transaction to end."""
+    def _failed(self, command: bytes, error: BaseException) -> None:
+        """A command has no answer. A card that is gone has no transaction to end."""
+        if isinstance(error, CardWasReset):
+            self._watch.was_reset()
+            return
+        self._watch.unanswered(command)
         if isinstance(error, CardAbsent | ReaderGone):
             self._account()
             self._office.release(self)
-        elif isinstance(error, CardWasReset):
-            self._watch.was_reset()
 
     def _give_up(self) -> None:
         """End the lease, and the login with it. A card that cannot be reset is not left to the next one."""

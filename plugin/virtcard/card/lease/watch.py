@@ -108,8 +108,16 @@ class Watch:
         sw1 = response[-2]
         self.open = sw1 in _MORE or (is_chained(command[0]) and response[-2:] == _DONE)
         if sw1 in _SUCCESS:
-            self.login = self.login or not _is_harmless(command)
-            self.changed = self.changed or _writes(command)
+            self._did(command)
+
+    def unanswered(self, command: bytes) -> None:
+        """A command whose answer was lost on the way: the card may have done what it says."""
+        self.open = False
+        self._did(command)
+
+    def _did(self, command: bytes) -> None:
+        self.login = self.login or not _is_harmless(command)
+        self.changed = self.changed or _writes(command)
 
 
 def _is_harmless(command: bytes) -> bool:
