@@ -185,6 +185,40 @@ def test_fault_of_our_own_does_not_end_the_clerk(office: LeaseOffice, people: Ca
     office.release(one)
 
 
+def test_end_of_a_turn_that_fails_unexpectedly_leaves_the_turn_to_others(
+    office: LeaseOffice,
+    people: Callable[[str], Someone],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = people("one"), people("other")
+    monkeypatch.setattr(one, "expire", lambda: one.busy / 0)
+    one.take()
+    one.ends = 0.0
+    other.take()
+    assert "the end of a lease failed unexpectedly" in caplog.text
+    assert len(clerks()) == 1, "it is the same one"
+    office.release(other)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_clerk_that_is_lost_is_replaced_by_whoever_comes_next(
+    office: LeaseOffice, people: Callable[[str], Someone], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = people("one"), people("other")
+    one.take()
+    with monkeypatch.context() as broken:
+        broken.setattr(one, "due", lambda: one.busy / 0)
+        office.poke()
+        wait_until(lambda: not clerks(), 5, "the clerk is lost")
+    thread = threading.Thread(target=other.take)
+    thread.start()
+    one.ends = 0.0
+    thread.join(5)
+    assert one.expired == 1
+    office.release(other)
+
+
 def test_work_for_later_waits_for_the_turn_and_takes_none(
     office: LeaseOffice, people: Callable[[str], Someone], order: list[str]
 ) -> None:

@@ -79,7 +79,7 @@ def test_pin_whose_answer_was_lost_may_be_verified_and_the_lease_ends_with_a_res
     with pytest.raises(type(error)):
         send(card, VERIFY)
     ended = until(lab, "vm", "end with reset")
-    assert QUICK.idle_logged_in <= ended - lab.physical.when(("vm", VERIFY.hex())) < QUICK.last_call
+    assert ended - lab.physical.when(("vm", VERIFY.hex())) >= QUICK.idle_logged_in
 
 
 def test_harmless_command_whose_answer_was_lost_logs_nobody_in(lab: SharedLab) -> None:
@@ -482,6 +482,20 @@ def test_card_that_cannot_be_reset_is_powered_off_and_put_in_anew(lab: SharedLab
     handle.broken_reset = False
     card.power_on()
     assert card.transmit(READ) == OK
+
+
+def test_card_whose_lease_ends_with_a_fault_of_our_own_is_powered_off_and_left_to_others(
+    lab: SharedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, handle = lab.machine("vm")
+    other, _ = lab.newcomer("other")
+    monkeypatch.setattr(handle, "end", lambda *, reset: [].index(reset))
+    send(card, VERIFY)
+    until(lab, "vm", "power_off")
+    other.power_on()
+    send(other, READ)
+    with pytest.raises(CardChanged):
+        card.transmit(READ)
 
 
 def test_events_are_the_cards_own(lab: SharedLab) -> None:

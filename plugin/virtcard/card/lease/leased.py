@@ -120,8 +120,10 @@ class Leased:
         with self._lock:
             if self._held:
                 self._account()
-                self._card.power_off()
-                self._office.release(self)
+                try:
+                    self._card.power_off()
+                finally:
+                    self._office.release(self)
             elif self._powered:
                 self._office.later(self._card.leave)
             self._powered = False
@@ -305,14 +307,25 @@ class Leased:
             return
         self._lost_login = login
         try:
-            self._card.end(reset=login)
+            self._end(reset=login)
+        finally:
+            self._office.release(self)
+
+    def _end(self, *, reset: bool) -> None:
+        try:
+            self._card.end(reset=reset)
         except (CardAbsent, ReaderGone):
             pass
         except CardError as error:
             log.warning("the lease of the card in %s did not end well: %s", self.reader, error.message)
-            self._spoilt = True
-            self._card.power_off()
-        self._office.release(self)
+            self._spoil()
+        except Exception:
+            log.exception("the lease of the card in %s did not end well, and unexpectedly", self.reader)
+            self._spoil()
+
+    def _spoil(self) -> None:
+        self._spoilt = True
+        self._card.power_off()
 
     def _account(self) -> None:
         """The lease is no more."""

@@ -175,11 +175,22 @@ class LeaseOffice:
     # The clerk.
 
     def _serve(self) -> None:
-        while (work := self._next_work()) is not None:
-            work()
+        try:
+            while (work := self._next_work()) is not None:
+                work()
+        finally:
+            with self._changed:
+                if self._clerk is threading.current_thread():
+                    self._clerk = None
 
     def _look_after(self, holder: Holder) -> None:
-        if not holder.expire():
+        try:
+            done = holder.expire()
+        except Exception:
+            log.exception("the end of a lease failed unexpectedly")
+            self.release(holder)
+            return
+        if not done:
             with self._changed:
                 self._changed.wait(LOOK_AGAIN)
 
