@@ -14,6 +14,7 @@ from helpers.qemu_peer import ATR as ATR_MESSAGE
 from helpers.waiting import wait_until
 from virtcard.bridge.effects import Timer
 from virtcard.bridge.runner import BridgeState
+from virtcard.bridge.worker import Worker
 from virtcard.card.base import CardEvent
 from virtcard.errors import CardAbsent, CardError, CardWasReset, ReaderGone
 
@@ -373,3 +374,57 @@ def test_card_that_raises_on_power_off_is_let_go_all_the_same(make_peer: MakePee
     watched.bridge.insert(other)
     watched.wait(BridgeState.INSERTED)
     assert card.listener is None
+
+
+# A fault of our own.
+
+
+def test_a_bridge_that_ends_by_a_fault_of_ours_lets_its_card_go(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = FakeCard()
+    _peer, watched = inserted(make_peer, make_bridge, card)
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "_converse", broken)
+        watched.bridge.insert(card)
+        watched.wait(BridgeState.CLOSED, error="virtcard made a mistake")
+    assert watched.bridge.join(5)
+    assert not card.on
+    assert card.listener is None
+
+
+def test_a_bridge_that_ends_by_a_fault_of_ours_lets_go_of_the_card_that_waits_for_its_turn_too(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, coming = FakeCard(), FakeCard()
+    _peer, watched = inserted(make_peer, make_bridge, card)
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "_converse", broken)
+        watched.bridge.insert(coming)
+        watched.wait(BridgeState.CLOSED)
+    assert watched.bridge.join(5)
+    assert not card.on
+    assert coming.calls[-1] == "power_off"
+
+
+def test_a_card_that_a_thread_is_inside_of_when_the_bridge_ends_by_a_fault_is_let_go_by_that_thread(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = hanging()
+    peer, watched = inserted(make_peer, make_bridge, card)
+    peer.send_apdu(COMMAND)
+    assert card.waiting.wait(5)
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "_converse", broken)
+        watched.bridge.eject()
+        watched.wait(BridgeState.CLOSED)
+    assert watched.bridge.join(5)
+    assert card.on
+    card.gate.set()
+    wait_until(lambda: not card.on, 5, "the thread that came back has let go of it")
+    assert card.most_inside == 1
+
+
+def broken(*_arguments: object) -> None:
+    """A bug."""
+    raise ValueError("a bug")

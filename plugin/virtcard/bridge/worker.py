@@ -39,6 +39,7 @@ class Worker:
                 # A card that is out is let go first: whoever hears of it may put it into another machine.
                 if bulletin.news and core.seat.to_retire() is None:
                     bulletin.deliver()
+            self._let_go_of_all()
             bulletin.deliver()
             core.closed.set()
         except GivenUp as end:
@@ -64,6 +65,17 @@ class Worker:
             self._caller.close()
             core.link_failed(Internal("virtcard made a mistake, and the bridge has ended."), again=False)
             core.end()
+
+    def _let_go_of_all(self) -> None:
+        """Cards that a bridge still has when it ends by a fault. One with a thread inside is let go by that thread."""
+        core = self._core
+        while True:
+            with core.lock:
+                slot = core.seat.to_retire()
+                if slot is None:
+                    return
+                core.seat.retired(slot)
+            let_go(slot)
 
     def _turn(self) -> None:
         core = self._core
