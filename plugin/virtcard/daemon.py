@@ -115,6 +115,7 @@ class Daemon:
             atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
             on_card=self._on_card,
             on_stuck=self._on_stuck,
+            on_ended=self._on_bridge_ended,
         )
         changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         changes.qemu = qemu_host(chosen.uri, os.environ)
@@ -180,6 +181,9 @@ class Daemon:
 
     def _on_stuck(self, key: Key) -> str:
         return self.service.healer.stuck(key)
+
+    def _on_bridge_ended(self, key: Key) -> None:
+        self.service.on_bridge_ended(key)
 
     def _on_answer(self, uuid: UUID) -> None:
         self.service.on_answer(uuid)

@@ -139,6 +139,10 @@ HEAL_PAUSE: Final = 60.0
 HOTPLUG_LOOK: Final = 0.02
 """Seconds between two looks whether it has."""
 
+BRIDGE_PAUSE: Final = 5.0
+"""Seconds until a bridge that ended by a fault of ours, or for which the host had no descriptor or thread left, begins
+anew: time for a host to recover, and little for a person who waits."""
+
 RECONCILE_PERIOD: Final = 60.0
 """Seconds between slow passes over everything: some changes send no event."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -16,11 +17,12 @@ from helpers.qemu_peer import APDU, CARD_REMOVE, ERROR, INIT, READER_ADD, READER
 from helpers.qemu_peer import ATR as ATR_MESSAGE
 from helpers.waiting import wait_until
 from virtcard.bridge.endpoint import Endpoint, Scheme
+from virtcard.bridge.poller import Wakeup
 from virtcard.bridge.runner import Bridge, BridgeState, BridgeStatus
 from virtcard.bridge.session import Session
 from virtcard.bridge.timers import Timers
 from virtcard.bridge.worker import Worker
-from virtcard.errors import LocalError, PeerError
+from virtcard.errors import Failed, LocalError, PeerError
 
 MakePeer = Callable[..., QemuPeer]
 MakeBridge = Callable[..., Watched]
@@ -207,6 +209,29 @@ def test_stop_again_and_everything_after_it_does_nothing(make_peer: MakePeer, ma
     assert not card.on
     with pytest.raises(LocalError):
         watched.bridge.start()
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "why"),
+    [
+        (Wakeup, OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many open files"),
+        (threading.Thread, RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_bridge_that_cannot_begin_says_so_and_has_ended(
+    monkeypatch: pytest.MonkeyPatch, what: type, error: Exception, why: str
+) -> None:
+    def fails(_self: object) -> None:
+        raise error
+
+    bridge = Bridge(Endpoint(Scheme.UNIX, path="/nowhere"), lambda _status: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(what, "__init__" if what is Wakeup else "start", fails)
+        with pytest.raises(Failed, match=f"A bridge cannot begin: {why}."):
+            bridge.start()
+    assert bridge.status.state is BridgeState.CLOSED
+    bridge.stop()
+    assert bridge.join(0)
 
 
 def test_bridge_that_never_started_can_be_stopped() -> None:

@@ -23,6 +23,7 @@ from helpers.domains import XHCI, domain_uuid, domain_xml, reader_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
 from helpers.virtcardd import ALLOW_ALL
+from virtcard.bridge.status import BridgeState
 from virtcard.card.base import Card, Source
 from virtcard.card.sources import Sources
 from virtcard.daemon import Daemon, make_socket_dir
@@ -108,6 +109,11 @@ class ServiceLab:
     def bridge(self, name: str) -> BridgeView | None:
         """The domain's bridge, if it has one."""
         return self.service.registry.bridges.get((domain_uuid(name), 0))
+
+    def ended(self, name: str) -> bool:
+        """Its bridge has ended, and nobody stopped it."""
+        bridge = self.bridge(name)
+        return bridge is not None and bridge.state is BridgeState.CLOSED
 
     async def enable(self, name: str, on_existing: str = "") -> Any:
         """VirtcardService.enable."""

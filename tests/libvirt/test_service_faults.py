@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import time
 
 import pytest
 
 from helpers.bus import run_async
 from helpers.domains import XHCI, domain_uuid, domain_xml
-from helpers.services import refused, service_lab, wish_metadata
+from helpers.services import has_card, refused, running_lab, service_lab, wish_metadata
+from virtcard.bridge.poller import Wakeup
+from virtcard.bridge.worker import Worker
+from virtcard.card.base import CardEvent
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import Disconnected, Failed, LibvirtFailed
@@ -197,3 +203,78 @@ def test_a_pass_looks_at_so_many_domains_at_a_time_and_at_all_of_them(monkeypatc
     run_async(scene())
     assert most == 3
     assert seen == {f"vm{number}" for number in range(8)}
+
+
+def test_a_bridge_that_ended_by_a_fault_of_ours_is_replaced_and_has_its_card_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.2)
+
+    def broken(worker: Worker, *_arguments: object) -> None:
+        raise ValueError("a bug")
+
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            before = peer.connections
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Worker, "_converse", broken)
+                lab.source.card("one").report(CardEvent.INSERTED)
+                await lab.until(lambda: lab.ended("run"), "the bridge has ended")
+            await lab.until(lambda: peer.connections > before, "there is another bridge")
+            await lab.inserted("run", peer)
+            assert lab.source.card("one").on
+
+    run_async(scene())
+
+
+def test_a_bridge_that_ends_again_and_again_is_begun_anew_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.3)
+    began: list[float] = []
+
+    def broken(worker: Worker) -> None:
+        began.append(time.monotonic())
+        raise ValueError("a bug")
+
+    async def scene() -> None:
+        async with running_lab() as (lab, _peer):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Worker, "_turn", broken)
+                await lab.act("run", "destroy")
+                await lab.act("run", "create")
+                began.clear()
+                await lab.until(lambda: len(began) >= 4, "it ended four times")
+            assert began[-1] - began[0] > 0.6
+            await lab.until(lambda: not lab.ended("run"), "there is a bridge that works")
+
+    run_async(scene())
+
+
+def test_a_bridge_for_which_the_host_has_no_descriptor_left_begins_when_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.2)
+
+    def none_left(_wakeup: Wakeup) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def scene() -> None:
+        async with running_lab() as (lab, peer):
+            await lab.act("run", "destroy")
+            await lab.until(lambda: lab.bridge("run") is None, "it is off")
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Wakeup, "__init__", none_left)
+                await lab.act("run", "create")
+                await lab.until(lambda: lab.view("run").last_error, "it is told")
+                assert lab.view("run").last_error == "A bridge cannot begin: Too many open files."
+                error = await refused(lab.insert("run", "reader:one"), Failed)
+                assert error.message == "No bridge runs to the virtual reader."
+                assert lab.bridge("run") is None
+            await lab.until(lambda: lab.bridge("run"), "it has a bridge")
+            await lab.until(lambda: not lab.view("run").last_error, "all is well")
+            await lab.insert("run", "reader:one")
+            await lab.inserted("run", peer)
+            assert has_card(peer)
+
+    run_async(scene())

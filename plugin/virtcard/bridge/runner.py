@@ -26,7 +26,7 @@ from virtcard.bridge.timers import SHARED, Timers
 from virtcard.bridge.tls import TlsSettings
 from virtcard.bridge.worker import Worker
 from virtcard.card.base import Card
-from virtcard.errors import LocalError
+from virtcard.errors import Failed, LocalError
 
 __all__ = ["Bridge", "BridgeState", "BridgeStatus", "Observer", "Verify"]
 
@@ -72,12 +72,27 @@ class Bridge:
         return self._core.apdus
 
     def start(self) -> None:
-        """Begin to look for the peer. Only once."""
-        with self._core.lock:
-            if self._thread is not None or self._core.stopping:
+        """Begin to look for the peer. Only once; Failed when the system has no descriptor or thread left for it, and
+        then the bridge has ended."""
+        core = self._core
+        with core.lock:
+            if self._thread is not None or core.stopping:
                 raise LocalError("a bridge starts once")
-            self._core.wakeup = Wakeup()
-            self._hire()
+            try:
+                core.wakeup = Wakeup()
+                self._hire()
+            except OSError as error:
+                raise self._not_begun(str(error.strerror)) from error
+            except RuntimeError as error:
+                raise self._not_begun(str(error)) from error
+
+    def _not_begun(self, why: str) -> Failed:
+        """The lock is held."""
+        self._core.stopping = True
+        self._core.end()
+        self._core.closed.set()
+        hint = "Raise the limits (ulimit, LimitNOFILE=, TasksMax=), or end other programs."
+        return Failed(f"A bridge cannot begin: {why}.", hint=hint)
 
     def insert(self, card: Card) -> None:
         """Put this card in, and again after each loss of the peer or the card; another one is ejected first.
@@ -120,5 +135,6 @@ class Bridge:
         if core.wakeup is not None:
             core.generation += 1
             worker = Worker(core, self._caller, core.wakeup, core.generation, reconnect=self._reconnect)
-            self._thread = threading.Thread(target=worker.run, name="virtcard-bridge", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=worker.run, name="virtcard-bridge", daemon=True)
+            thread.start()
+            self._thread = thread

@@ -31,6 +31,8 @@ Key = tuple[UUID, int]
 Verify = Callable[[int], None]
 OnStuck = Callable[[Key], str]
 """Told when a reader seems to be stuck; what a person can do about it, or ""."""
+OnEnded = Callable[[Key], None]
+"""Told when a bridge has ended by itself, or could not begin."""
 OnCard = Callable[[Key, Wanted], None]
 """Told when the card of a bridge turns out to be another one than it was taken for, with what is known now."""
 
@@ -52,6 +54,11 @@ class _Running:
     """APDUs when the counters were last looked at."""
     quiet: int = limits.ACTIVE_LOOKS
     """Looks at the counters since the last new APDU."""
+
+    @property
+    def has_ended(self) -> bool:
+        """By a fault of ours: nobody has stopped it."""
+        return self.bridge.status.state is BridgeState.CLOSED
 
     def look(self) -> bool:
         """Has the guest talked to the card lately? To be called each time that the counters are looked at."""
@@ -85,6 +92,7 @@ class Bridges:
         atr_of: Callable[[str], bytes],
         on_card: OnCard,
         on_stuck: OnStuck,
+        on_ended: OnEnded,
     ) -> None:
         """`atr_of` tells the ATR of the card in a host reader, b"" when there is none."""
         self._shelf = shelf
@@ -94,6 +102,7 @@ class Bridges:
         self._atr_of = atr_of
         self._on_card = on_card
         self._on_stuck = on_stuck
+        self._on_ended = on_ended
         self._closed = False
         self._running: dict[Key, _Running] = {}
         self._in_readers: dict[Key, str] = {}
@@ -127,24 +136,30 @@ class Bridges:
         self._update(key, traced_by=users)
 
     def ensure(self, key: Key, endpoint: Endpoint, verify: Verify | None, first_gap: float = limits.INSERT_GAP) -> None:
-        """Run a bridge to this endpoint; one to another endpoint is replaced. Disconnected after `close`."""
+        """Run a bridge to this endpoint; one to another endpoint, or one that has ended, is replaced.
+
+        Disconnected after `close`, Failed when it cannot begin; there is no bridge then."""
         running = self._running.get(key)
-        if running and running.endpoint == endpoint:
+        if running and running.endpoint == endpoint and not running.has_ended:
             return
         if self._closed:
             raise _ending()
         self.drop(key)
         bridge = Bridge(endpoint, lambda status: self._report(key, bridge, status), verify=verify, first_gap=first_gap)
+        try:
+            bridge.start()
+        except Failed:
+            self._on_ended(key)
+            raise
         self._running[key] = _Running(bridge, endpoint)
         self._shelf.put(key, BridgeView(*key, "", str(endpoint), BridgeState.CONNECTING, _now()))
-        bridge.start()
 
     async def set_card(self, key: Key, wanted: Wanted) -> None:
         """Put the card of a source in, if the policy lets it. Errors leave the reader as it was.
 
-        Denied or ConsentNeeded is an error too, for the card that is in already as well. One that the policy treats in
-        another way now is out when it cannot go in anew."""
-        running = self._running[key]
+        Failed when no bridge runs there. Denied or ConsentNeeded is an error too, for the card that is in already as
+        well. One that the policy treats in another way now is out when it cannot go in anew."""
+        running = self._at(key)
         if self._stays(key, running, wanted):
             return
         card = await self._open(key, running, wanted.source)
@@ -156,6 +171,12 @@ class Bridges:
                 start(card.power_off)
             running.renewed = None
             raise
+
+    def _at(self, key: Key) -> _Running:
+        running = self._running.get(key)
+        if running is None or running.has_ended:
+            raise Failed("No bridge runs to the virtual reader.", hint="'virtcard status' tells why.")
+        return running
 
     def logout(self, uuid: UUID) -> None:
         """End what logins there are from this domain; its cards stay in."""
@@ -364,6 +385,8 @@ class Bridges:
             if status.stuck and (advice := self._on_stuck(key)):
                 told["hint"] = advice
             self._update(key, apdus=status.apdus, counts=running.ledger.counts(), **told)
+            if status.state is BridgeState.CLOSED:
+                self._on_ended(key)
 
     def _update(self, key: Key, **changes: object) -> None:
         view = self._shelf.get(key)

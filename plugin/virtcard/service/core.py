@@ -20,7 +20,7 @@ from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.viewers import QUERY, read_channels
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
-from virtcard.limits import PASS_LOOKS_MAX, PASS_PATIENCE, RECONCILE_PERIOD
+from virtcard.limits import BRIDGE_PAUSE, PASS_LOOKS_MAX, PASS_PATIENCE, RECONCILE_PERIOD
 from virtcard.names import WISH_NAMESPACE
 from virtcard.policy.model import Monitor
 from virtcard.service.agents import Agents
@@ -249,6 +249,10 @@ class VirtcardService:
         """The card of a bridge is another one than it was taken for."""
         self._reconciler.note_consents(key, wanted)
         self.on_answer(wanted.request.uuid)
+
+    def on_bridge_ended(self, key: Key) -> None:
+        """By itself, or it could not begin: it begins anew, but not at once, since the same may happen again."""
+        self._turns.wake(key[0], BRIDGE_PAUSE)
 
     def on_answer(self, uuid: UUID) -> None:
         """A person has said what is to become of a domain's card."""

@@ -13,7 +13,7 @@ from virtcard.domain.metadata import Wish, read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
-from virtcard.errors import Conflict, InvalidArgument, InvalidXml, Trouble, VirtcardError
+from virtcard.errors import Conflict, Failed, InvalidArgument, InvalidXml, Trouble, VirtcardError
 from virtcard.limits import CAME_IN_GAP, INSERT_GAP
 from virtcard.policy.decide import Request
 from virtcard.service.bridges import Bridges, Key
@@ -173,7 +173,11 @@ class Reconciler:
             return
         path = self.hotplug.path(record.uuid, slot) if slot else self._live_path(record)
         gap = CAME_IN_GAP if record.uuid in self.came_in else INSERT_GAP
-        self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name), gap)
+        try:
+            self.bridges.ensure(key, Endpoint.unix(path), self.verifier(record.uuid, record.name), gap)
+        except Failed as failed:
+            notes.append(Trouble.of(failed))
+            return
         if wanted.card is None:
             return
         if not wanted.card:
