@@ -80,6 +80,28 @@ def test_a_locked_screen_is_seen_and_its_end_too(private: PrivateBus) -> None:
     run_async(test())
 
 
+def test_a_fault_of_ours_at_a_lock_does_not_end_the_watch(
+    private: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with scene(private) as here:
+            await here.logind.add_session("2", 1000)
+            await here.becomes(ALICE)
+
+            def broken() -> None:
+                here.seat.unlisten(broken)
+                raise ValueError("a bug")
+
+            here.seat.listen(broken)
+            await here.logind.lock("2", True)
+            await here.becomes(LOCKED)
+            await here.logind.lock("2", False)
+            await here.becomes(ALICE)
+
+    run_async(test())
+    assert "a bug" in caplog.text
+
+
 def test_a_greeter_and_a_terminal_without_login_are_as_good_as_locked(private: PrivateBus) -> None:
     async def test() -> None:
         async with scene(private) as here:

@@ -6,18 +6,22 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from helpers.bus import run_async
+from helpers.domains import XHCI, domain_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import QemuPeer
 from helpers.services import ServiceLab, has_card, refused, running_lab
 from virtcard.card.base import CardEvent
 from virtcard.errors import PolicyDenied
+from virtcard.policy.decide import Decision, Request
 from virtcard.policy.model import AskFor
 from virtcard.service.answers import boot_time
 from virtcard.service.api import Caller
+from virtcard.service.permission import Gate
 from virtcard.service.question import Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence
 
@@ -281,6 +285,33 @@ def test_a_lock_ejects_where_the_rule_says_so_tells_the_person_and_brings_the_ca
             await lab.inserted("run", peer)
 
     run_async(scene())
+
+
+def test_a_lock_takes_a_card_out_whatever_fails_at_another_machine(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with at_the_machine('action = "allow"\nwhen-locked = "eject"', None) as (lab, peer):
+            await lab.define(domain_xml("other", devices=XHCI + lab.reader("other")))
+            other = lab.peer("other")
+            await lab.act("other", "create")
+            await lab.until(lambda: lab.bridge("other"), "it has a bridge")
+            for name, its, card in (("run", peer, "one"), ("other", other, "two")):
+                await lab.insert(name, f"reader:{card}")
+                await lab.inserted(name, its)
+            judge = Gate.judge
+
+            def broken(gate: Gate, request: Request, *arguments: Any, **options: Any) -> Decision:
+                if request.name == "run":
+                    raise ValueError("a bug")
+                return judge(gate, request, *arguments, **options)
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Gate, "judge", broken)
+                lock(lab)
+                await lab.empty("other", other)
+                await lab.empty("run", peer)
+
+    run_async(scene())
+    assert "a bug" in caplog.text
 
 
 @pytest.mark.parametrize("word", ["keep", "deny-new"])

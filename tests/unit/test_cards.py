@@ -159,9 +159,9 @@ def test_a_store_that_nobody_may_be_shown_is_logged_and_shows_nothing(
     run_async(test())
 
 
-def bridge(uuid: UUID, source: str) -> BridgeView:
+def bridge(uuid: UUID, source: str, slot: int = 0) -> BridgeView:
     plain = bridge_view(uuid)
-    return BridgeView(uuid, 0, source, plain.endpoint, BridgeState.INSERTED, plain.since)
+    return BridgeView(uuid, slot, source, plain.endpoint, BridgeState.INSERTED, plain.since)
 
 
 def test_a_card_tells_which_domains_use_it(store: Store) -> None:
@@ -176,6 +176,22 @@ def test_a_card_tells_which_domains_use_it(store: Store) -> None:
         registry.bridges.put((WIN11, 0), bridge(WIN11, "reader:jane"))
         assert shown(registry)["jane"].domains == (FEDORA,)
         registry.bridges.drop((FEDORA, 0))
+        assert shown(registry)["jane"].domains == ()
+
+    run_async(test())
+
+
+def test_a_card_that_two_readers_of_a_domain_show_is_used_by_it_until_neither_does(store: Store) -> None:
+    async def test() -> None:
+        empty_card(store, "jane")
+        registry = Registry()
+        await Cards(registry, store).look_at_all()
+        for slot in (0, 1):
+            registry.bridges.put((WIN11, slot), bridge(WIN11, "card:jane", slot))
+        assert shown(registry)["jane"].domains == (WIN11,)
+        registry.bridges.put((WIN11, 0), bridge(WIN11, ""))
+        assert shown(registry)["jane"].domains == (WIN11,)
+        registry.bridges.drop((WIN11, 1))
         assert shown(registry)["jane"].domains == ()
 
     run_async(test())

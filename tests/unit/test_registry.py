@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from virtcard.service.registry import Shelf
 
 Told = list[tuple[str, int | None, int | None]]
@@ -45,3 +47,17 @@ def test_a_listener_may_leave_while_it_is_told() -> None:
     shelf.put("b", 1)
     assert heard == ["a"]
     assert [key for key, _, _ in told] == ["a", "b"]
+
+
+def test_a_listener_that_fails_keeps_the_change_from_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    shelf: Shelf[str, int] = Shelf()
+
+    def broken(_key: str, _old: int | None, _new: int | None) -> None:
+        raise ValueError("a bug")
+
+    shelf.listen(broken)
+    told = _told(shelf)
+    shelf.put("a", 1)
+    assert told == [("a", None, 1)]
+    assert shelf.get("a") == 1
+    assert "a bug" in caplog.text

@@ -82,8 +82,11 @@ class Logind:
         while True:
             await self._stirred.wait()
             self._stirred.clear()
-            await self._hear_of_sleep()
-            await self._look()
+            try:
+                await self._hear_of_sleep()
+                await self._look()
+            except Exception:
+                log.exception("what logind told could not be heeded; its next word will be")
 
     async def _hear_of_sleep(self) -> None:
         heralds, self._untrusted_heralds = self._untrusted_heralds, set()

@@ -204,16 +204,23 @@ class Bridges:
         """Something changed: cards that may be in no longer go out at once, and why they do.
 
         Those that are to be treated in another way go out as well, until `set_card`: it may have to wait for others."""
-        denials = []
-        for key, running in self._running.items():
-            if running.seated:
-                try:
-                    self._stays(key, running, running.seated.wanted)
-                except Denied as denied:
-                    log.warning("domain %s: %s", key[0], denied.message)
-                    denials.append(denied)
-                    self.take_out(key)
-        return tuple(denials)
+        judged = [self._judge(key, running) for key, running in self._running.items()]
+        return tuple(denied for denied in judged if denied is not None)
+
+    def _judge(self, key: Key, running: _Running) -> Denied | None:
+        """Out with a card that may be in no longer, and why. A fault at one keeps no other one in."""
+        if running.seated is None:
+            return None
+        try:
+            self._stays(key, running, running.seated.wanted)
+        except Denied as denied:
+            log.warning("domain %s: %s", key[0], denied.message)
+            self.take_out(key)
+            return denied
+        except Exception:
+            log.exception("domain %s: its card could not be judged again", key[0])
+            self.take_out(key)
+        return None
 
     def _stays(self, key: Key, running: _Running, wanted: Wanted) -> bool:
         """What is wanted is in already, and may stay as it is. Out with it when the policy treats it in another way.

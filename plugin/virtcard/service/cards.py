@@ -32,8 +32,8 @@ class Cards:
         self._looking = asyncio.Lock()
         self._dirty: set[str | None] = set()
         self._heard = asyncio.Event()
-        self._users: dict[str, tuple[UUID, ...]] = {}
-        """Domains whose bridges use a card, by its name."""
+        self._users: dict[str, tuple[Key, ...]] = {}
+        """Bridges that use a card, or are about to, by its name."""
         for key, bridge in registry.bridges.items():
             self._on_bridge(key, None, bridge)
         registry.bridges.listen(self._on_bridge)
@@ -51,7 +51,7 @@ class Cards:
             if view is None:
                 self._shelf.drop(name)
             else:
-                self._shelf.put(name, replace(view, domains=self._users.get(name, ())))
+                self._shelf.put(name, replace(view, domains=self._domains(name)))
 
     async def look_at_all(self) -> None:
         """Show every card as it is on disk now."""
@@ -86,22 +86,26 @@ class Cards:
                 for name in sorted(each for each in dirty if each):
                     await self.look(name)
 
-    def _on_bridge(self, _key: Key, old: BridgeView | None, new: BridgeView | None) -> None:
+    def _on_bridge(self, key: Key, old: BridgeView | None, new: BridgeView | None) -> None:
         before, now = _card(old), _card(new)
         if before == now:
             return
-        if old is not None and before:
-            rest = tuple(uuid for uuid in self._users.pop(before) if uuid != old.uuid)
-            self._use(before, rest)
-        if new is not None and now:
-            self._use(now, (*self._users.get(now, ()), new.uuid))
+        if before:
+            self._use(before, tuple(user for user in self._users.get(before, ()) if user != key))
+        if now:
+            self._use(now, (*self._users.get(now, ()), key))
 
-    def _use(self, name: str, domains: tuple[UUID, ...]) -> None:
-        if domains:
-            self._users[name] = domains
+    def _use(self, name: str, users: tuple[Key, ...]) -> None:
+        self._users[name] = users
+        if not users:
+            del self._users[name]
         view = self._shelf.get(name)
         if view is not None:
-            self._shelf.put(name, replace(view, domains=domains))
+            self._shelf.put(name, replace(view, domains=self._domains(name)))
+
+    def _domains(self, name: str) -> tuple[UUID, ...]:
+        """Those that use a card, each once whatever number of its readers shows it."""
+        return tuple(dict.fromkeys(uuid for uuid, _slot in self._users.get(name, ())))
 
 
 def _card(view: BridgeView | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -11,8 +12,11 @@ from virtcard.service.views import BridgeView, CardView, DomainView, ReaderView
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+log = logging.getLogger(__name__)
+
 Listener = Callable[[K, V | None, V | None], None]
-"""Called with key, old and new view: no old one means added, no new one means removed."""
+"""Called with key, old and new view: no old one means added, no new one means removed. One that fails keeps the change
+from nobody else, and not from whoever made it."""
 
 
 class Shelf(Generic[K, V]):
@@ -57,7 +61,10 @@ class Shelf(Generic[K, V]):
 
     def _tell(self, key: K, old: V | None, new: V | None) -> None:
         for listener in tuple(self._listeners):
-            listener(key, old, new)
+            try:
+                listener(key, old, new)
+            except Exception:
+                log.exception("somebody who listens to changes failed")
 
 
 class Registry:
