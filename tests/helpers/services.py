@@ -50,7 +50,7 @@ class FakeSource:
     """The `reader:` scheme: cards by name. An error in place of a card is raised; `gate` holds every open up."""
 
     def __init__(self) -> None:
-        self.cards: dict[str, FakeCard | Exception] = {"one": FakeCard(), "two": FakeCard()}
+        self.cards: dict[str, Card | Exception] = {"one": FakeCard(), "two": FakeCard()}
         self.opened: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -109,6 +109,11 @@ class ServiceLab:
     def bridge(self, name: str) -> BridgeView | None:
         """The domain's bridge, if it has one."""
         return self.service.registry.bridges.get((domain_uuid(name), 0))
+
+    def trouble(self, name: str) -> str:
+        """What its bridge says is wrong."""
+        bridge = self.bridge(name)
+        return bridge.last_error if bridge else ""
 
     def ended(self, name: str) -> bool:
         """Its bridge has ended, and nobody stopped it."""

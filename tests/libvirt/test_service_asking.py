@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ import pytest
 from helpers.bus import run_async
 from helpers.domains import XHCI, domain_xml
 from helpers.fake_card import FakeCard
-from helpers.qemu_peer import QemuPeer
+from helpers.qemu_peer import NotTransacted, QemuPeer
 from helpers.services import ServiceLab, has_card, refused, running_lab
+from helpers.soft_cards import PIN_DIGITS, empty_card
 from virtcard.card.base import CardEvent
+from virtcard.card.soft.source import SoftSource
+from virtcard.card.soft.store import Store
 from virtcard.errors import PolicyDenied
 from virtcard.policy.decide import Decision, Request
 from virtcard.policy.model import AskFor
@@ -29,6 +33,9 @@ ALICE = Caller("alice")
 HERE = Person(os.getuid(), "")
 VERIFY = b"\x00\x20\x00\x80\x06123456"
 SIGN = bytes.fromhex("002A9E9A04") + b"hash"
+SELECT_PIV = bytes.fromhex("00A4040005A000000308")
+PIV_PIN = bytes.fromhex("0020008008") + PIN_DIGITS + b"\xff\xff"
+PIV_TRIES = bytes.fromhex("00200080")
 OK = b"\x90\x00"
 REFUSED = b"\x69\x82"
 
@@ -40,7 +47,8 @@ class InBank(FakeCard):
 
 
 class Agent:
-    """Answers each question with the next of `answers`, and remembers what it was asked and told."""
+    """Answers each question with the next of `answers`, or thinks until the test says; it notes what it was asked and
+    told."""
 
     uid = HERE.uid
 
@@ -48,11 +56,12 @@ class Agent:
         self.answers = list(answers)
         self.asked: list[Question] = []
         self.told: list[Notice] = []
+        self.thinks: asyncio.Queue[str] = asyncio.Queue()
 
     async def ask(self, number: str, question: Question) -> object:
         self.asked.append(question)
         if not self.answers:
-            await asyncio.Event().wait()
+            return await self.thinks.get()
         return self.answers.pop(0)
 
     def cancel(self, number: str) -> None:
@@ -239,6 +248,34 @@ def test_a_yes_to_one_card_says_nothing_about_the_next_one_in_its_reader() -> No
             await lab.inserted("run", peer)
             assert await asked_in(peer, SIGN) == REFUSED
             assert [question.atr for question in agent.asked] == [b"\x3b\x03one", b"\x3b\x03two"]
+
+    run_async(scene())
+
+
+def test_a_software_card_that_goes_in_anew_while_a_person_thinks_has_one_user_and_stays_in(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cards")
+    empty_card(store, "jane")
+
+    async def scene() -> None:
+        agent = Agent()
+        rule = 'action = "ask"\nask-for = ["pin"]'
+        async with at_the_machine(rule, agent) as (lab, peer):
+            lab.source.cards["jane"] = SoftSource(store).open("jane")
+            await lab.insert("run", "reader:jane")
+            await lab.inserted("run", peer)
+            await asked_in(peer, SELECT_PIV)
+            peer.send_apdu(PIV_PIN)
+            await lab.until(lambda: agent.asked, "the person is asked")
+            await lab.policy(f'{rule}\nremember = "10m"')
+            await lab.until(lambda: "still at work" in lab.trouble("run"), "the card waits for that command")
+            with pytest.raises(NotTransacted):
+                peer.answer()
+            agent.thinks.put_nowait("once")
+            await lab.inserted("run", peer)
+            await asked_in(peer, SELECT_PIV)
+            assert await asked_in(peer, PIV_TRIES) == b"\x63\xc3"
+            await lab.settled()
+            assert has_card(peer)
 
     run_async(scene())
 

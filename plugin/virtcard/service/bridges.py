@@ -16,6 +16,7 @@ from virtcard.bridge.runner import Bridge
 from virtcard.bridge.status import BridgeState, BridgeStatus
 from virtcard.card.audit import Ledger
 from virtcard.card.base import Card, InReader
+from virtcard.card.tenant import Tenant
 from virtcard.errors import CardError, Conflict, Disconnected, Failed, TimedOut, VirtcardError
 from virtcard.policy.decide import Decision
 from virtcard.service.opening import Opening
@@ -73,7 +74,7 @@ class _Seated:
     """The card that was given to a bridge, and why."""
 
     card: Card
-    """As its source opened it."""
+    """As its source opened it; one that is in no reader as a Tenant."""
     wanted: Wanted
     """With `reader` and `atr` as they are."""
     decision: Decision
@@ -167,8 +168,7 @@ class Bridges:
         try:
             self._seat(key, running, _Seated(card, wanted, self._gate.judge(wanted.request, wanted.consents)))
         except VirtcardError:
-            if running.renewed is None or card is not running.renewed.card:
-                start(card.power_off)
+            start(card.power_off)
             running.renewed = None
             raise
 
@@ -241,17 +241,17 @@ class Bridges:
 
     async def _open(self, key: Key, running: _Running, source: str) -> Card:
         """A card that goes in anew is opened anew in the same reader: a thread may be stuck in the old one. Others may
-        have one opener alone."""
+        have one opener alone, and wait for that thread."""
         renewed = running.renewed
         if renewed is not None and renewed.wanted.source == source:
-            if not renewed.wanted.request.reader:
-                return renewed.card
+            if isinstance(renewed.card, Tenant):
+                return renewed.card.successor()
             source = renewed.wanted.request.card
         card = await self._opening.open(source)
         if self._running.get(key) is not running:
             start(card.power_off)
             raise _ending()
-        return card
+        return card if isinstance(card, InReader) else Tenant(card)
 
     def _known(self, wanted: Wanted, card: Card) -> Wanted:
         """With the reader that the source means, and what is in it."""

@@ -1,6 +1,6 @@
 """What stands between a bridge and its card. Each wrapper is a Card around a Card; here is the order of all of them.
 
-bridge -> Admission -> Guard -> Audit -> Selection -> Leased, or LogoutByReset around another card
+bridge -> Admission -> Guard -> Audit -> Selection -> Leased, or LogoutByReset around another card and its Tenant
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Fitting:
     here again in a new Fitting, and goes in anew."""
 
     card: Card
-    """As its source opened it."""
+    """As its source opened it; one that is in no reader as a `card.tenant.Tenant`."""
     slot: int
     """Of which virtual reader of the domain."""
     request: Callable[[], Request]
