@@ -343,6 +343,21 @@ def test_cards_of_one_reader_share_one_context(lab: Lab) -> None:
     assert len(lab.contexts) == 0
 
 
+def test_a_card_that_cannot_be_had_holds_no_context(lab: Lab) -> None:
+    lab.plug(ScriptedCard())
+    card, other = lab.card(), lab.card()
+    with exclusive_holder(READERS[0]):
+        for _ in range(5):
+            with pytest.raises(CardError, match="for itself"):
+                card.power_on()
+        assert len(lab.contexts) == 0
+    assert card.power_on() == other.power_on() == ATR_T0
+    assert len(lab.contexts) == 1
+    card.power_off()
+    other.power_off()
+    assert len(lab.contexts) == 0
+
+
 def test_a_context_that_died_is_not_given_to_the_next(lab: Lab) -> None:
     lab.plug(ScriptedCard())
     first, second = lab.card(), lab.card()

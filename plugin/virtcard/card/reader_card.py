@@ -125,12 +125,22 @@ class ReaderCard:
 
     def _start(self) -> bytes:
         if self._handle is None:
-            self._context = self._contexts.acquire(self.reader)
-            self._handle = self._context.connect(self.reader, exclusive=self._exclusive)
+            self._handle = self._connected()
         # On purpose also after a fresh connect: whoever used the card before us may have left a PIN verified.
         self._handle.reconnect(Disposition.RESET)
         self._transmission = self._handle.transmission
         return self._handle.atr()
+
+    def _connected(self) -> Handle:
+        """With the reader's context, which is held as long as the handle, and no longer."""
+        self._context = self._contexts.acquire(self.reader)
+        try:
+            return self._context.connect(self.reader, exclusive=self._exclusive)
+        except PcscError as failure:
+            if failure.code in SERVICE_GONE:
+                self._contexts.discard(self.reader, self._context)
+            self._let_go(Disposition.LEAVE)
+            raise
 
     def _powered(self) -> Handle:
         if self._handle is None:
