@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from helpers.cac import CacCard, pki
 from helpers.guard_table import CAC, FOREIGN, HSMAUTH, OATH, OPENPGP, OTP, PIV, ROWS
 from helpers.guarded import Guarded
-from virtcard.card.guard.applications import application_of
+from virtcard.card.guard.applications import Application, application_of
 from virtcard.card.guard.commands import read
 from virtcard.card.guard.guard import Guard
 from virtcard.card.guard.operations import Operation, classify
@@ -18,6 +19,8 @@ from virtcard.errors import CardError, CardWasReset
 PIN, SIGN, DECRYPT = Operation.PIN, Operation.SIGN, Operation.DECRYPT
 AUTHENTICATE, READ, ADMIN = Operation.AUTHENTICATE, Operation.READ, Operation.ADMIN
 
+ANY_KEY = (SIGN, DECRYPT, ADMIN)
+HIDDEN = (SIGN, DECRYPT, PIN, ADMIN)
 VERIFY = "0020008008313233343536FFFF"
 RSA_9A = "0087079A067C0482008100"
 EC_SIGN = "0087119A097C0782008103010203"
@@ -71,7 +74,18 @@ CHAIN_ENDS = "0087079A0401020304"
         (FOREIGN, "00820001080102030405060708", (AUTHENTICATE,)),
         (FOREIGN, "A088000010" + "00" * 16, (AUTHENTICATE, SIGN)),
         (FOREIGN, "00D60000020102", (ADMIN,)),
-        (FOREIGN, "00770000", (ADMIN,)),
+        (FOREIGN, "A0D60000020102", (ADMIN,)),
+        (FOREIGN, "00770000", ANY_KEY),  # an instruction of its own may well be a signature
+        (FOREIGN, "80428000020102", ANY_KEY),  # as a CAC's is, which may be selected by default
+        (FOREIGN, "0042000002" + "0102", ANY_KEY),
+        (FOREIGN, "80D60000020102", ANY_KEY),
+        (FOREIGN, "0087079B067C0482008100", ANY_KEY),  # PIV's number for the management key says nothing here
+        (CAC, "B0428000020102", ANY_KEY),  # a class that nobody knows, and a card may pass over
+        (PIV, "00428000020102", (ADMIN,)),
+        (PIV, "00C20000020084", HIDDEN),  # a command in another one
+        (FOREIGN, "00C30000020084", HIDDEN),
+        (FOREIGN, "FF00000004D4420042", HIDDEN),  # what the reader's driver takes for itself
+        (FOREIGN, "FFCA000000", (READ,)),
         (OATH, "00A20001027100", (AUTHENTICATE,)),
         (OATH, "00A40001027400", (AUTHENTICATE,)),
         (OATH, "00A30000027500", (PIN,)),
@@ -234,6 +248,50 @@ def test_who_wants_to_be_asked_for_reading_is() -> None:
     guarded.send("00CB3FFF035C017E")
     guarded.send("00CB3FFF035C017E")
     assert person.asked == [READ] * 4
+
+
+@pytest.mark.parametrize(
+    ("command", "operations"),
+    [
+        ("00CB3FFF035C017E", {READ}),
+        (VERIFY, {PIN}),
+        ("80428000020102", {ADMIN, SIGN, DECRYPT}),  # a CAC's
+        ("8052000002" + "0102", {READ, ADMIN, SIGN, DECRYPT}),
+        ("002A9E9A0401020304", {SIGN}),
+        ("00D60000020102", {ADMIN}),
+        ("00030000027100", {READ, ADMIN, SIGN, DECRYPT, AUTHENTICATE, PIN}),  # HSMAUTH's password of a credential
+    ],
+)
+def test_where_any_application_may_be_selected_a_command_may_be_what_it_is_in_any(
+    command: str, operations: set[Operation]
+) -> None:
+    assert set(classify(Application.UNKNOWN, read(bytes.fromhex(command)))) == operations
+
+
+SELECT_PKI = "00A4040007A0000000790100"
+CAC_SIGN = "8042000008" + "01" * 8
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ["10B0000001" + "00", SELECT_PKI],  # a name that joins a chain: nobody knows what is selected then
+        ["00A4040004A0000000", SELECT_PKI[:-2] + "00"],
+        [SELECT_PKI, "00A4020002" + "0001"],
+        [SELECT_PKI, "00A4000C023F00"],
+        [],  # what is selected by default
+    ],
+)
+def test_under_full_a_cac_signs_by_no_way_without_a_question(way: list[str]) -> None:
+    person = Person(yes=False)
+    cac = CacCard()
+    guarded = Guarded(cac.card, "full", consent=person, ask_for={SIGN})
+    assert cac.select(pki(0)).sw == 0x9000
+    assert cac.verify() == 0x9000
+    for command in way:
+        guarded.send(command)
+    assert guarded.send(CAC_SIGN) == "6982"
+    assert person.asked == [SIGN]
 
 
 def test_under_full_a_person_is_asked_all_the_same() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from virtcard.card.guard.applications import Application
 from virtcard.card.guard.classes import Kind
-from virtcard.card.guard.commands import GENERAL_AUTHENTICATE, REFERENCE_DATA, Command, Ins
+from virtcard.card.guard.commands import ENVELOPES, GENERAL_AUTHENTICATE, REFERENCE_DATA, Command, Ins
 from virtcard.wire.malformed import Malformed
 from virtcard.wire.tlv import parse
 
@@ -33,9 +33,7 @@ _KEY: Final = (Operation.SIGN, Operation.DECRYPT)
 _KEY_FOR_DECRYPTION: Final = (Operation.DECRYPT, Operation.SIGN)
 _ADMIN: Final = (Operation.ADMIN,)
 
-_READING: Final = frozenset(
-    {*range(0xA0, 0xA6), *range(0xB0, 0xB4), *range(0xC0, 0xC4), 0xCA, 0xCB, 0xCC, 0x22, 0x70, 0x84}
-)
+_READING: Final = frozenset({*range(0xA0, 0xA6), *range(0xB0, 0xB4), 0xC0, 0xC1, 0xCA, 0xCB, 0xCC, 0x22, 0x70, 0x84})
 _INTERNAL_AUTHENTICATE: Final = frozenset({0x88, 0x89})
 """They sign what they are given."""
 _ENTERING: Final = frozenset({0x20, 0x21})
@@ -83,8 +81,31 @@ _OF_APPLICATION: Final[dict[tuple[Application, Kind, int], Operations]] = {
 }
 
 
+_ADMINISTERING: Final = frozenset(
+    {0x04, 0x44, *range(0x0E, 0x10), *range(0x46, 0x48), *range(0xD0, 0xE0), 0xE0, 0xE2, 0xE4, 0xE6, 0xE8, 0xFE}
+)
+"""What ISO 7816-4 (table 4), 7816-8 and 7816-9 have for writing, making and deleting, and GSM 11.11 with them."""
+_OF_CARDS: Final = frozenset({Kind.INTERINDUSTRY, Kind.PROPRIETARY})
+"""Classes whose instructions in a known application are known."""
+_ANYTHING: Final = (Operation.SIGN, Operation.DECRYPT, Operation.PIN, Operation.ADMIN)
+_KNOWN: Final = tuple(application for application in Application if application is not Application.UNKNOWN)
+
+
 def classify(application: Application, command: Command) -> Operations:
-    """What a command may be. What is not known is administration."""
+    """What a command may be. What is not known is administration in an application that is known, and may be the use of
+    a key elsewhere: a card may sign by an instruction of its own, and a CAC does."""
+    if application is Application.UNKNOWN:
+        return tuple(dict.fromkeys(one for known in _KNOWN for one in classify(known, command)))
+    if command.ins in ENVELOPES or (command.cls.kind is Kind.READER and command.ins != Ins.GET_DATA):
+        return _ANYTHING  # a command with another one in it, which the card or the reader's driver takes out
+    operations = _classify(application, command)
+    if operations != _ADMIN or (application is not Application.OTHER and command.cls.kind in _OF_CARDS):
+        return operations
+    administers = command.cls.kind in (Kind.INTERINDUSTRY, Kind.GSM) and command.ins in _ADMINISTERING
+    return _ADMIN if administers else _KEY + _ADMIN
+
+
+def _classify(application: Application, command: Command) -> Operations:
     own = _OF_APPLICATION.get((application, command.cls.kind, command.ins))
     if own is not None:
         return own
