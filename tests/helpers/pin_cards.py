@@ -170,6 +170,29 @@ class KeyCard(FakeCard):
         return b"\x90\0"
 
 
+class HsmauthCard(FakeCard):
+    """A YubiKey's HSMAUTH (yubikit, hsmauth.py) whose management key and password nobody knows: eight tries of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = {"password": 8, "management key": 8}
+
+    def transmit(self, command: bytes) -> bytes:
+        self.commands.append(command)
+        ins, by_password = command[1], command[1] == 0x03 or command[1:3] == b"\x0b\x00"
+        if ins == 0x09:
+            return bytes((self.left["management key"],)) + b"\x90\0"
+        if ins in (0x01, 0x02, 0x03, 0x08, 0x0B):
+            return self._tried("password" if by_password else "management key")
+        return b"\x90\0"
+
+    def _tried(self, secret: str) -> bytes:
+        if not self.left[secret]:
+            return b"\x69\x83"
+        self.left[secret] -= 1
+        return bytes((0x63, 0xC0 | self.left[secret]))
+
+
 def data_of(command: bytes) -> bytes:
     """The data of a command of any case."""
     if len(command) <= 5:

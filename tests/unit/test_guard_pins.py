@@ -15,6 +15,7 @@ from helpers.guarded import Guarded
 from helpers.pin_cards import (
     CarelessCard,
     CostlyCard,
+    HsmauthCard,
     KeyCard,
     OpenPgpCard,
     PaceCard,
@@ -524,6 +525,11 @@ def test_a_sim_tells_by_its_status() -> None:
 
 # Keys
 
+HSMAUTH_TRIES = [
+    *("00030000027100", "000B0000027B00"),  # CALCULATE, and a change of the password that goes by the password
+    *("00010000027100", "00020000027100", "00080000027B00", "000B0100027B00"),  # what the management key is for
+]
+
 
 @pytest.mark.parametrize(("name", "profile"), [(FOREIGN, "use"), (CARD_MANAGER, "full")])
 def test_keys_that_are_not_told_of_have_ten_tries(name: str, profile: str) -> None:
@@ -548,6 +554,31 @@ def test_a_credential_of_hsmauth_tells_by_its_answers() -> None:
     assert guarded.send("00030000027100") == "63c2"
     guarded.card.default = lambda command: b"\x63\xc1"
     assert [guarded.send("00030000027100") for _ in range(2)] == ["63c1", STOPPED]
+
+
+def test_the_password_and_the_management_key_of_hsmauth_stop_at_the_reserve_each() -> None:
+    card = HsmauthCard()
+    guarded = selected(Guarded(card, profile="full", reserve=1), HSMAUTH)
+    for number in range(40):
+        guarded.send(HSMAUTH_TRIES[number % len(HSMAUTH_TRIES)])
+    assert card.left == {"password": 1, "management key": 1}
+    assert guarded.send("00080000027B00") == STOPPED
+
+
+def test_hsmauth_is_asked_for_the_tries_of_its_management_key_that_the_host_used_up() -> None:
+    card = HsmauthCard()
+    card.left["management key"] = 1
+    guarded = selected(Guarded(card, profile="full", reserve=1), HSMAUTH)
+    assert guarded.send("00010000027100") == STOPPED
+    assert card.left["management key"] == 1
+
+
+def test_no_secret_of_hsmauth_is_tried_while_it_may_be_selected_unseen() -> None:
+    card = HsmauthCard()
+    guarded = selected(Guarded(card, profile="full", reserve=1), HSMAUTH[:12])
+    answers = {guarded.send(command) for _ in range(15) for command in HSMAUTH_TRIES}
+    assert answers == {"6985"}
+    assert card.left == {"password": 8, "management key": 8}
 
 
 # PACE

@@ -17,7 +17,9 @@ ALL: Final = -1
 """The card says that nothing is missing: the PIN is verified, so its counter is at its maximum."""
 
 KEY: Final = "key"
-"""The kind of references that a symmetric key is for, or a credential's password."""
+"""The kind of references that a symmetric key is for."""
+CREDENTIAL: Final = "credential"
+"""The kind of references that the password of a credential is for, which has a counter of its own."""
 PACE: Final = "pace"
 """The kind of references that a password is for which never leaves the reader's side (BSI TR-03110-3)."""
 
@@ -70,9 +72,7 @@ def attempt_of(application: Application, command: Command) -> Attempt | None:
         return _key(application, number)
     if command.ins in GENERAL_AUTHENTICATE and command.p2 == MANAGEMENT_KEY:
         return None if _asks_only(command) else _key(application, MANAGEMENT_KEY)
-    if application is Application.YUBIKEY_HSMAUTH and command.ins == 0x03:  # a credential's password
-        return _key(application, 0)
-    return None
+    return _hsmauth(command) if may_be_hsmauth(application, command) else None
 
 
 def _with_reference_data(application: Application, command: Command) -> Attempt | None:
@@ -153,6 +153,33 @@ def _gsm(application: Application, command: Command) -> Attempt:
 
 def _key(application: Application, number: int) -> Attempt:
     return Attempt(Reference(application, KEY, number), assumed=limits.KEY_TRIES_ASSUMED)
+
+
+_PUT, _DELETE, _CALCULATE, _PUT_MANAGEMENT_KEY, _MANAGEMENT_KEY_RETRIES, _CHANGE_PASSWORD = 1, 2, 3, 8, 9, 11
+_OF_HSMAUTH: Final = frozenset({_PUT, _DELETE, _CALCULATE, _PUT_MANAGEMENT_KEY, _CHANGE_PASSWORD})
+"""Instructions that try its management key, or the password of a credential (yubikit, hsmauth.py)."""
+_BY_PASSWORD: Final = 0x00
+"""P1 of CHANGE CREDENTIAL PASSWORD; any other goes by the management key."""
+
+
+def may_be_hsmauth(application: Application, command: Command) -> bool:
+    """An attempt at one of HSMAUTH's secrets, where it is selected or may be."""
+    return application in (Application.YUBIKEY_HSMAUTH, Application.UNKNOWN) and command.ins in _OF_HSMAUTH
+
+
+def _hsmauth(command: Command) -> Attempt:
+    """Answers tell of passwords; of the management key the card tells when it is asked."""
+    application, assumed = Application.YUBIKEY_HSMAUTH, limits.KEY_TRIES_ASSUMED
+    if command.ins == _CALCULATE or (command.ins == _CHANGE_PASSWORD and command.p1 == _BY_PASSWORD):
+        return Attempt(Reference(application, CREDENTIAL, 0), assumed=assumed)
+    question = bytes((_clear(command), _MANAGEMENT_KEY_RETRIES, 0, 0))
+    return Attempt(Reference(application, KEY, 0), question, _by_number, free=True, assumed=assumed)
+
+
+def _by_number(response: bytes) -> Told:
+    """The answer is the number of tries left."""
+    left, status = response[:-2], response[-2:]
+    return int.from_bytes(left, "big") if left and status == b"\x90\x00" else None
 
 
 def _asks_only(command: Command) -> bool:

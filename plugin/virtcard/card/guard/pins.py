@@ -25,6 +25,7 @@ from virtcard.card.guard.attempts import (
     by_status,
     is_pace,
     lowest_set,
+    may_be_hsmauth,
     pace_of,
 )
 from virtcard.card.guard.classes import Kind
@@ -91,7 +92,7 @@ class PinGuard:
             or command.ins in (Ins.EXTERNAL_AUTHENTICATE, Ins.MANAGE_SECURITY_ENVIRONMENT)
             or command.cls.kind is Kind.READER
             or lowest_set(application, command) is not None
-            or (application is Application.YUBIKEY_HSMAUTH and command.ins == 0x03)
+            or may_be_hsmauth(application, command)
         )
 
     def transmit(self, selected: Selected, command: Command, send: Send) -> bytes | Refusal:
