@@ -28,6 +28,7 @@ for interface in "$dbus"/org.virtcard1.*.xml; do
 done
 
 if [ -z "$root" ]; then
+    rm -f /etc/tmpfiles.d/virtcard-left.conf
     systemd-sysusers
     systemd-tmpfiles --create /usr/lib/tmpfiles.d/virtcard.conf
     systemctl daemon-reload

@@ -67,7 +67,7 @@ def test_the_package_has_what_the_installer_puts_and_the_bundle(virtcard: Path, 
     subprocess.run([str(INSTALLER), str(tmp_path)], check=True)
     installed = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_file()}
     beside = {path for path in listed(virtcard) if not PACKAGES.match(path) and not path.startswith("/usr/share/doc/")}
-    bundle = {f"{HOME}/{name}" for name in ("bin/python", "pyvenv.cfg", "put-back")}
+    bundle = {f"{HOME}/{name}" for name in ("bin/python", "pyvenv.cfg", "put-back", "with-reader.sh")}
     bundle |= {"/usr/share/lintian/overrides/virtcard"}
     bundle |= {*COMPLETIONS.values(), *(f"/usr/share/man/{page}.gz" for page in MAN_PAGES)}
     commands = {f"{place}/{name}" for place in (f"{HOME}/bin", "/usr/bin") for name in scripts()}
@@ -172,4 +172,5 @@ def test_the_generated_scripts_make_the_user_before_its_directories(virtcard: Pa
     order = ["systemd-sysusers", "systemd-tmpfiles", "deb-systemd-invoke"]
     assert sorted(order, key=postinst.index) == order
     prerm = (tmp_path / "control/prerm").read_text()
+    assert (REPOSITORY / "contrib/bundle/with-reader.sh").read_text() in (tmp_path / "control/postrm").read_text()
     assert prerm.index("/usr/lib/virtcard/put-back") < prerm.index("deb-systemd-invoke stop")

@@ -23,6 +23,7 @@ BESIDE = ("libvirt-daemon-system", "libvirt-clients", "qemu-system-x86")
 DAEMONS = ("dbus", "polkit", "virtlogd", "libvirtd", "pcscd")
 LATER = "99.0"
 STATE = ("/etc/virtcard", "/var/lib/virtcard", "/run/virtcard", "/run/virtcardd", "/usr/lib/virtcard")
+LEFT = "/etc/tmpfiles.d/virtcard-left.conf"
 SECRETS = "123456\n12345678\n"
 POLICY = '[[rule]]\nvm = "job"\ncard = "card:jane"\naction = "allow"\n'
 VM = """
@@ -215,6 +216,12 @@ def removed(upgraded: Debian) -> Debian:
     return upgraded
 
 
+def test_the_removal_leaves_what_the_running_machine_needs(removed: Debian) -> None:
+    assert "  job (runs)" in removed.said
+    assert "  other (" not in removed.said
+    assert LEFT in removed.files()
+
+
 def test_the_removal_puts_every_domain_back(removed: Debian) -> None:
     assert "Domain 'job' has no virtual reader any more." in removed.said
     assert "<smartcard" not in removed.xml("job") + removed.xml("other")
@@ -255,9 +262,11 @@ def test_the_removal_succeeds_without_libvirt_and_names_what_is_left(removed: De
     assert removed.host.stop("virtcardd") == 0
     removed.host.stop("libvirtd")
     removed.apt("remove", "virtcard")
-    assert "these domains still have a virtual reader" in removed.said
-    assert "/etc/libvirt/qemu/other.xml" in removed.said
+    assert "these machines still have a virtual reader" in removed.said
+    assert "  other (configuration)" in removed.said
     removed.host.start("libvirtd")
+    removed.host.virsh("start", "other")
+    removed.host.virsh("destroy", "other")
     removed.host.virsh("undefine", "other")
 
 
@@ -269,8 +278,34 @@ def test_the_purge_leaves_nothing(removed: Debian) -> None:
     assert "virtcard" not in removed.root.check("dpkg-query", "--show")
 
 
-def test_after_a_purge_it_can_be_installed_again(removed: Debian) -> None:
+@pytest.fixture(scope="module")
+def again(removed: Debian) -> Debian:
+    """Installed once more."""
     removed.apt("install", *debs(removed.root, "later"))
-    assert LATER in removed.root.check("virtcard", "--version")
-    removed.apt("purge", "virtcard", "virtcard-gnome")
-    assert removed.files() == set()
+    return removed
+
+
+def test_after_a_purge_it_can_be_installed_again(again: Debian) -> None:
+    assert LATER in again.root.check("virtcard", "--version")
+    assert LEFT not in again.files()
+
+
+def test_a_purge_spares_what_a_saved_machine_needs_to_be_restored(again: Debian) -> None:
+    again.host.start_virtcardd()
+    again.host.virtcard("enable", "job")
+    again.host.virsh("start", "job")
+    again.host.virsh("managedsave", "job")
+    again.apt("purge", "virtcard", "virtcard-gnome")
+    again.host.stop("virtcardd")
+    assert "  job (saved)" in again.said
+    assert again.files() == {LEFT, "/run/virtcard"}
+    assert again.root.check("stat", "--format=%U %G %a", "/run/virtcard/vm").split() == ["root", "root", "750"]
+    again.host.virsh("start", "job")
+    again.host.virsh("destroy", "job")
+
+
+def test_a_later_purge_takes_that_as_well(again: Debian) -> None:
+    again.apt("install", *debs(again.root, "later"))
+    assert LEFT not in again.files()
+    again.apt("purge", "virtcard", "virtcard-gnome")
+    assert again.files() == set()

@@ -67,7 +67,7 @@ def test_what_the_installer_puts_is_listed_and_nothing_else(tmp_path: Path) -> N
     subprocess.run([str(INSTALLER), str(tmp_path)], check=True)
     installed = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*") if path.is_file()}
     listed = [line for line in section(parse({}), "files").splitlines() if line.startswith("/")]
-    beside = {f"{HOME}/{name}" for name in ("bin", "lib", "pyvenv.cfg", "put-back", "policy.d")}
+    beside = {f"{HOME}/{name}" for name in ("bin", "lib", "pyvenv.cfg", "put-back", "with-reader.sh", "policy.d")}
     share = "/usr/share"
     beside |= {f"{share}/bash-completion/completions/virtcard", f"{share}/zsh/site-functions/_virtcard"}
     beside.add(f"{share}/man/man?/*virtcard*")
