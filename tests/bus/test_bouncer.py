@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
+import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +19,7 @@ from helpers.bus import NOBODY, OTHER, PrivateBus, call, connect_as, eventually,
 from helpers.fake_service import WIN11, FakeService
 from helpers.polkit import mock_polkit, silent_polkit, tell_mock
 from virtcard import limits
+from virtcard.bus import caller
 from virtcard.bus.address import BusKind
 from virtcard.bus.bouncer import TABLE, Bouncer
 from virtcard.bus.connection import Bus
@@ -34,6 +38,7 @@ from virtcard.service.record import Event, Record
 
 PATH = domain_path(WIN11)
 NOT_AUTHORIZED = "org.virtcard1.Error.NotAuthorized"
+TIMED_OUT = "org.virtcard1.Error.Timeout"
 BUSY = "org.virtcard1.Error.Busy"
 
 
@@ -59,6 +64,49 @@ def test_without_polkit_root_may_and_others_may_not(private: PrivateBus) -> None
             assert error.text.startswith("Only root may do that while polkit is not there.\n")
             assert service.calls == []
             await user.close()
+
+    run_async(test())
+
+
+@pytest.fixture
+def slow_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Users' names come from a directory over a network that is away."""
+    answered = threading.Event()
+
+    def wait(uid: int) -> pwd.struct_passwd:
+        answered.wait(10)
+        raise KeyError(uid)
+
+    monkeypatch.setattr(caller, "NAME_PATIENCE", 0.1)
+    monkeypatch.setattr(pwd, "getpwuid", wait)
+    yield
+    answered.set()
+
+
+def test_a_caller_whose_name_is_not_found_in_time_is_refused(private: PrivateBus, slow_names: None) -> None:
+    """Or a rule for that user by name, a denial it may be, would be passed over."""
+
+    async def test() -> None:
+        with mock_polkit(private.address):
+            service = FakeService().fill()
+            async with on_bus(private.address, service) as (_, root):
+                await tell_mock(root, "AllowUnknown", "b", True)
+                user = await connect_as(private.address, NOBODY)
+                error = await refusal(user)
+                assert error.type == TIMED_OUT
+                assert error.text.startswith(f"The name of user {NOBODY} was not found in time")
+                assert service.calls == []
+                await user.close()
+
+    run_async(test())
+
+
+def test_root_needs_no_directory_of_names(private: PrivateBus, slow_names: None) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        async with on_bus(private.address, service) as (_, root):
+            await insert(root)
+            assert service.callers[-1].name == "root"
 
     run_async(test())
 

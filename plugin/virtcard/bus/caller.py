@@ -11,7 +11,7 @@ from typing import Final
 from dbus_next.constants import MessageFlag
 from dbus_next.message import Message
 
-from virtcard.errors import NotAuthorized
+from virtcard.errors import NotAuthorized, TimedOut
 from virtcard.service.threads import start
 
 
@@ -31,8 +31,8 @@ class User:
     name: str
 
 
-NAME_PATIENCE: Final = 1.0
-"""Seconds for a user's name, which may have to come over a network."""
+NAME_PATIENCE: Final = 5.0
+"""Seconds for a user's name, which may have to come over a network; without it nothing is done."""
 
 _CALLER: ContextVar[Caller] = ContextVar("caller")
 _USER: ContextVar[User] = ContextVar("user")
@@ -78,12 +78,15 @@ def calling_user() -> int:
 
 
 async def named_user(uid: int) -> User:
-    """The user with this number."""
+    """The user with this number. TimedOut when the name does not come in time: rules may allow or deny by it."""
     try:
         async with asyncio.timeout(NAME_PATIENCE):
             return User(uid, await asyncio.wrap_future(start(_name_of, uid)))
     except TimeoutError:
-        return User(uid, f"uid {uid}")
+        if uid == 0:
+            return User(uid, "root")
+        hint = f"'getent passwd {uid}' must answer within {NAME_PATIENCE:g} seconds."
+        raise TimedOut(f"The name of user {uid} was not found in time, and rules may name users.", hint=hint) from None
 
 
 def _name_of(uid: int) -> str:
