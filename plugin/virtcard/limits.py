@@ -250,6 +250,10 @@ BUS_MESSAGES_PER_TURN: Final = 64
 CHECKS_PER_USER: Final = 16
 """Authorization checks of one user that may be open: the bus gives us 128 replies to wait for, for everybody."""
 
+LOOKS_PER_USER: Final = 8
+"""Calls of one user in work that anybody may make and that take libvirt's thread, files or a thread of their own: more
+than a desktop and a terminal make together, and too few to keep others waiting."""
+
 ASK_PATIENCE: Final = 60.0
 """Seconds that a person has to answer before a card is put in; CALL_PATIENCE has room for it and polkit's dialog."""
 

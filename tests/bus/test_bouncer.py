@@ -46,6 +46,10 @@ async def insert(peer: Bus, flags: MessageFlag = MessageFlag.NONE) -> list[Any]:
     return await peer.ask(BUS_NAME, PATH, DOMAIN, "Insert", "sa{sv}", ["card:piv", {}], flags=flags, timeout=10.0)
 
 
+async def look(peer: Bus) -> list[Any]:
+    return await peer.ask(BUS_NAME, PATH, DOMAIN, "Check", "a{sv}", [{}], timeout=10.0)
+
+
 async def refusal(peer: Bus) -> DBusError:
     with pytest.raises(DBusError) as caught:
         await insert(peer)
@@ -270,6 +274,42 @@ def test_one_user_cannot_fill_the_queue_of_all(private: PrivateBus) -> None:
             await other.close()
             await again.close()
             await asyncio.gather(*waiting, theirs, last, return_exceptions=True)
+
+    run_async(test())
+
+
+def test_what_takes_work_is_open_to_everybody_some_at_a_time(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        service.hold_looks = asyncio.Event()
+        async with on_bus(private.address, service) as (_, root):
+            user, other = await connect_as(private.address, NOBODY), await connect_as(private.address, OTHER)
+            waiting = [asyncio.ensure_future(look(user)) for _ in range(limits.LOOKS_PER_USER)]
+            await eventually(lambda: len(service.calls) == limits.LOOKS_PER_USER, "all are in work")
+            with pytest.raises(DBusError) as caught:
+                await look(user)
+            assert caught.value.type == BUSY
+            assert await call(user, ROOT_PATH, MANAGER, "FindDomain", "s", "win11") == [PATH]
+            waiting += [asyncio.ensure_future(look(other)), asyncio.ensure_future(look(root))]
+            await eventually(lambda: len(service.calls) == limits.LOOKS_PER_USER + 3, "others are heard")
+            service.hold_looks.set()
+            assert len(await asyncio.gather(*waiting)) == limits.LOOKS_PER_USER + 2
+            await look(user)
+            await user.close()
+            await other.close()
+
+    run_async(test())
+
+
+def test_root_may_look_as_often_as_it_likes(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        service.hold_looks = asyncio.Event()
+        async with on_bus(private.address, service) as (_, root):
+            waiting = [asyncio.ensure_future(look(root)) for _ in range(limits.LOOKS_PER_USER + 1)]
+            await eventually(lambda: len(service.calls) == len(waiting), "all are in work")
+            service.hold_looks.set()
+            await asyncio.gather(*waiting)
 
     run_async(test())
 

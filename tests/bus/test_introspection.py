@@ -13,7 +13,7 @@ from dbus_next.service import ServiceInterface
 from helpers.bus import REPOSITORY
 from helpers.fake_service import FakeService, bridge_view, card_view, domain_view, reader_view
 from virtcard.bus.agents import AgentDoor
-from virtcard.bus.bouncer import OPEN, TABLE
+from virtcard.bus.bouncer import LOOK, OPEN, TABLE
 from virtcard.bus.bridge import BridgeInterface
 from virtcard.bus.card import CardInterface
 from virtcard.bus.domain import DomainInterface
@@ -123,13 +123,15 @@ def test_the_bouncer_knows_every_method() -> None:
 
 def test_the_bouncer_asks_for_actions_of_ours() -> None:
     actions = {ACTION_ENABLE, ACTION_INSERT, ACTION_EJECT, ACTION_MANAGE_CARDS, ACTION_POLICY, ACTION_TRACE}
-    assert set(TABLE.values()) == actions | {OPEN}
+    assert set(TABLE.values()) == actions | {OPEN, LOOK}
     assert TABLE[f"{DOMAIN}.Insert"] == ACTION_INSERT
     assert TABLE[f"{DOMAIN}.Trace"] == ACTION_TRACE
     assert [member for member, action in TABLE.items() if action == OPEN] == [
         f"{MANAGER}.FindDomain",
         f"{MANAGER}.RegisterAgent",
         f"{MANAGER}.UnregisterAgent",
+    ]
+    assert [member for member, action in TABLE.items() if action == LOOK] == [
         f"{MANAGER}.ListGrants",
         f"{DOMAIN}.Check",
         f"{CARD}.GetCertificates",

@@ -105,7 +105,8 @@ class FakeTracer:
 
 
 class FakeService:
-    """Implements `virtcard.service.api.Service`. `failure` is raised by every call; `hold` keeps inserts waiting."""
+    """Implements `virtcard.service.api.Service`. `failure` is raised by every call; `hold` keeps inserts waiting, and
+    `hold_looks` checks."""
 
     def __init__(self) -> None:
         self.registry = Registry()
@@ -120,6 +121,7 @@ class FakeService:
         """Who called for cards."""
         self.failure: Exception | None = None
         self.hold: asyncio.Event | None = None
+        self.hold_looks: asyncio.Event | None = None
         self.diff = "-old\n+new\n"
         self._status = StatusView("0.1.0", "qemu:///system", "connected", "away", "system")
         self._listeners: list[Callable[[StatusView], None]] = []
@@ -174,6 +176,8 @@ class FakeService:
 
     async def check(self, uuid: UUID) -> tuple[Finding, ...]:
         self._note("check", uuid)
+        if self.hold_looks is not None:
+            await self.hold_looks.wait()
         return (FINDING,)
 
     def _note(self, *call: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -23,8 +25,9 @@ async def mended(private: PrivateBus) -> Bus:
     """A connection of ours whose gate lets everybody pass."""
     bus = ended_later(await Bus.open(BusKind.SESSION, address=private.address))
 
-    async def admit(*_: Any) -> None:
-        return None
+    @asynccontextmanager
+    async def admit(*_: Any) -> AsyncIterator[None]:
+        yield
 
     bus.gate = admit
     bus.root = ROOT

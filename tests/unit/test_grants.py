@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from helpers.soft_crashes import file_limit, stopping_at
+from virtcard.card.soft.files import Folder
 from virtcard.errors import Failed, InvalidArgument, NoSuchGrant
 from virtcard.policy.decide import Request, decide
 from virtcard.policy.folders import Folders, load
@@ -227,3 +228,30 @@ def test_a_full_disk_at_any_byte_of_a_grant_changes_nothing(grants: Grants, fold
                 grants.write(question, ME)
     assert grants.all() == (before,)
     assert [path.read_bytes() for path in folders.grants.iterdir()] == content
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(grants: Grants, folders: Folders) -> None:
+    """Everybody on the bus may ask for all of them, again and again."""
+    first = grants.write(QUESTION, ME)
+    second = grants.write(replace(QUESTION, uuid=UUID(int=1)), ME)
+    assert {each.id for each in grants.all()} == {first.id, second.id}
+    with patch.object(Folder, "read", autospec=True, side_effect=Folder.read) as read:
+        assert len(grants.all()) == 2
+        assert read.call_count == 0
+        file = folders.grants / f"grant-{first.id}.toml"
+        file.write_text(file.read_text().replace('domain = "win11"', 'domain = "win12"'))
+        assert grants.get(first.id).domain == "win12"
+        assert read.call_count == 1
+        (folders.grants / f"grant-{second.id}.toml").unlink()
+        assert grants.all() == (replace(first, domain="win12"),)
+        assert read.call_count == 1
+
+
+def test_one_that_cannot_be_read_is_told_of_once(
+    grants: Grants, folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    grants.write(QUESTION, ME)
+    (folders.grants / "grant-broken.toml").write_text("[grant]\n")
+    for _ in range(3):
+        assert len(grants.all()) == 1
+    assert len(caplog.records) == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -16,6 +16,7 @@ from virtcard import limits
 from virtcard.bus.address import BusKind
 from virtcard.bus.caller import Caller, current_caller, known_user, named_user, note_user
 from virtcard.bus.connection import Bus
+from virtcard.bus.places import Places
 from virtcard.bus.polkit import Polkit, PolkitAbsent, Verdict
 from virtcard.bus.watch import leaving
 from virtcard.errors import Busy, NotAuthorized
@@ -39,14 +40,17 @@ OPEN: Final = "open"
 """For everybody, without a check: it tells hardly more than the bus shows to all, and changes nothing but the
 caller's own."""
 
+LOOK: Final = "look"
+"""For everybody as well, and for each user only some at a time: libvirt, files or threads have work of it."""
+
 TABLE: Final[Mapping[str, str]] = {
     f"{MANAGER}.FindDomain": OPEN,
     f"{MANAGER}.RegisterAgent": OPEN,
     f"{MANAGER}.UnregisterAgent": OPEN,
     f"{MANAGER}.Reload": ACTION_POLICY,
-    f"{MANAGER}.ListGrants": OPEN,
+    f"{MANAGER}.ListGrants": LOOK,
     f"{MANAGER}.RevokeGrant": ACTION_POLICY,
-    f"{DOMAIN}.Check": OPEN,
+    f"{DOMAIN}.Check": LOOK,
     f"{DOMAIN}.Enable": ACTION_ENABLE,
     f"{DOMAIN}.Disable": ACTION_ENABLE,
     f"{DOMAIN}.Insert": ACTION_INSERT,
@@ -58,10 +62,12 @@ TABLE: Final[Mapping[str, str]] = {
     f"{CARD}.ChangePuk": ACTION_MANAGE_CARDS,
     f"{CARD}.Unblock": ACTION_MANAGE_CARDS,
     f"{CARD}.Delete": ACTION_MANAGE_CARDS,
-    f"{CARD}.GetCertificates": OPEN,
+    f"{CARD}.GetCertificates": LOOK,
     f"{DOMAIN}.Trace": ACTION_TRACE,
 }
-"""`interface.member` -> polkit action, or OPEN. (`Enable` with `dry-run` too: a diff shows the domain's XML.)"""
+"""`interface.member` -> polkit action, OPEN or LOOK. (`Enable` with `dry-run` too: a diff shows the domain's XML.)"""
+
+_FOR_ALL: Final = frozenset({OPEN, LOOK})
 
 OWNER: Final = "owner"
 """The detail that tells by uid whose the object of a call is: its owner needs no other leave."""
@@ -81,16 +87,33 @@ class Bouncer:
         self._throttle = Throttle()
         self._table = table
         self._polkit = Polkit(bus)
-        self._open_checks: Counter[int] = Counter()
+        self._checks = Places(
+            limits.CHECKS_PER_USER,
+            Busy("Too many of your calls wait for a password.", hint="Answer or close the open dialogs."),
+        )
+        self._looks = Places(
+            limits.LOOKS_PER_USER, Busy("Too many of your calls are in work.", hint="Wait for the answer to others.")
+        )
 
-    async def admit(self, interface: str, member: str, details: Mapping[str, str]) -> None:
-        """Return when the current caller may call this; NotAuthorized when not, Busy when too many ask."""
+    @asynccontextmanager
+    async def admit(self, interface: str, member: str, details: Mapping[str, str]) -> AsyncIterator[None]:
+        """Around a call that the current caller may make; NotAuthorized when not, Busy when there are too many."""
         action = self._table.get(f"{interface}.{member}")
         if action is None:
             log.error("%s.%s is not in the bouncer's table", interface, member)
             raise NotAuthorized(f"Nobody may call {interface}.{member}.")
         if action == OPEN and self._bus.kind is BusKind.SYSTEM:
-            return
+            yield
+        elif action == LOOK and self._bus.kind is BusKind.SYSTEM:
+            uid = await self._uid_of(current_caller())
+            with self._looks.taken(uid) if uid else nullcontext():
+                yield
+        else:
+            await self._judge(member, action, details)
+            yield
+
+    async def _judge(self, member: str, action: str, details: Mapping[str, str]) -> None:
+        """Return when the caller may; who was admitted and who was not goes on record."""
         try:
             await self._check(current_caller(), action, details)
         except NotAuthorized as error:
@@ -106,7 +129,7 @@ class Bouncer:
 
     def _note(self, event: Event, member: str, action: str, details: Mapping[str, str], reason: str = "") -> None:
         """Looking is not put on record, and nobody can fill the journal with calls that are not theirs to make."""
-        if action == OPEN or (user := known_user()) is None:
+        if action in _FOR_ALL or (user := known_user()) is None:
             return
         name, source = details.get("domain", ""), _source_in(details)
         call = member + (f" for {name}" if name else "") + (f" with {source}" if source else "")
@@ -124,13 +147,8 @@ class Bouncer:
             user = await self._user_of(caller)
             if user == 0 or details.get(OWNER) == str(user):
                 return
-            if self._open_checks[user] >= limits.CHECKS_PER_USER:
-                raise Busy("Too many of your calls wait for a password.", hint="Answer or close the open dialogs.")
-            self._open_checks[user] += 1
-            try:
+            with self._checks.taken(user):
                 verdict = await self._ask_polkit(caller, action, details, gone)
-            finally:
-                self._open_checks -= Counter({user: 1})
         if not verdict.authorized:
             raise NotAuthorized(f"You are not authorized to do that ({action}).", hint=_AS_ROOT)
 
@@ -155,13 +173,16 @@ class Bouncer:
                 self._bus.spawn(self._polkit.cancel(cancellation_id))
 
     async def _user_of(self, caller: Caller) -> int:
-        """The caller's uid, noted for the rest of the call; NotAuthorized when the caller is gone."""
-        try:
-            uid = int((await self._bus.ask_bus("GetConnectionUnixUser", "s", [caller.sender]))[0])
-        except DBusError as error:
-            raise NotAuthorized("The caller left.") from error
+        """The caller's uid, noted with the name for the rest of the call; NotAuthorized when the caller is gone."""
+        uid = await self._uid_of(caller)
         note_user(await named_user(uid))
         return uid
+
+    async def _uid_of(self, caller: Caller) -> int:
+        try:
+            return int((await self._bus.ask_bus("GetConnectionUnixUser", "s", [caller.sender]))[0])
+        except DBusError as error:
+            raise NotAuthorized("The caller left.") from error
 
 
 def _source_in(details: Mapping[str, str]) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Self
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, NoReturn, Self
 
 from dbus_next import introspection as intr
 from dbus_next.constants import MessageFlag, MessageType, NameFlag, RequestNameReply
@@ -30,14 +31,14 @@ from virtcard.names import ROOT_PATH
 
 log = logging.getLogger(__name__)
 
-Gate = Callable[[str, str, Mapping[str, str]], Awaitable[None]]
-"""Asked before each exported method with interface, member and details for polkit; raises to refuse."""
+Gate = Callable[[str, str, Mapping[str, str]], AbstractAsyncContextManager[None]]
+"""Around each exported method, with interface, member and details for polkit; raises to refuse."""
 
 _BUS: Final = "org.freedesktop.DBus"
 _BUS_PATH: Final = "/org/freedesktop/DBus"
 
 
-async def _refuse(interface: str, member: str, details: Mapping[str, str]) -> None:  # noqa: ARG001
+def _refuse(interface: str, member: str, details: Mapping[str, str]) -> NoReturn:  # noqa: ARG001
     raise NotAuthorized(f"Nobody may call {interface}.{member}.")
 
 
@@ -177,10 +178,10 @@ class Bus(Transport):
         try:
             note_caller(call)
             details = interface.details(method.name, call.body) if isinstance(interface, Shown) else {}
-            await self.gate(interface.name, method.name, details)
-            result = method.fn(interface, *call.body)
-            if inspect.isawaitable(result):
-                result = await result
+            async with self.gate(interface.name, method.name, details):
+                result = method.fn(interface, *call.body)
+                if inspect.isawaitable(result):
+                    result = await result
             body, _ = ServiceInterface._fn_result_to_body(result, method.out_signature_tree)
             reply = Message.new_method_return(call, method.out_signature, body)
             reply._marshall()

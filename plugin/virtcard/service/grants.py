@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from virtcard.card.soft.files import Folder
+from virtcard.card.soft.files import Folder, Stamp
 from virtcard.errors import Failed, InvalidArgument, NoSuchGrant
 from virtcard.limits import GRANTS_MAX, POLICY_FILE_MAX
 from virtcard.policy.load import Document, parse
@@ -49,19 +49,28 @@ class Grant:
 
 
 class Grants:
-    """Belongs to the event loop's thread. There is no state but the files: they are few, small, and read anew."""
+    """Belongs to the event loop's thread. There is no state but the files: one is read again when it has changed."""
 
     def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._directory = directory
         self._now = now
+        self._seen: dict[str, tuple[Stamp | None, Grant | None]] = {}
+        """By name: the file as it was when it was read, and what it said."""
 
     def all(self) -> tuple[Grant, ...]:
         """Every one that can be read, by id."""
         if not self._directory.is_dir():
             return ()
         with Folder(self._directory) as folder:
-            ids = [name[len(PREFIX) : -len(SUFFIX)] for name in folder.names() if _is_grant(name)]
-            return tuple(grant for each in ids if (grant := _read(folder, each)) is not None)
+            self._seen = {name: self._known(folder, name) for name in folder.names() if _is_grant(name)}
+        return tuple(grant for _, grant in self._seen.values() if grant is not None)
+
+    def _known(self, folder: Folder, name: str) -> tuple[Stamp | None, Grant | None]:
+        stamp = folder.stamp(name)
+        known = self._seen.get(name)
+        if known is not None and stamp is not None and known[0] == stamp:
+            return known
+        return stamp, _read(folder, name[len(PREFIX) : -len(SUFFIX)])
 
     def get(self, number: str) -> Grant:
         """The one with this id; NoSuchGrant."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 from dbus_next.constants import MessageFlag
@@ -105,9 +107,11 @@ class Registration:
             if (message.member, message.sender) == ("NameOwnerChanged", "org.freedesktop.DBus"):
                 changed.set()
 
-        async def admit(_interface: str, _member: str, _details: object) -> None:
+        @asynccontextmanager
+        async def admit(_interface: str, _member: str, _details: object) -> AsyncIterator[None]:
             if current_caller().sender != self._owner:
                 raise NotAuthorized("Only virtcardd may call this.")
+            yield
 
         bus.gate = admit
         bus.add_message_handler(on_message)

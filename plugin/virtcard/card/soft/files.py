@@ -19,6 +19,8 @@ from typing import Final
 from virtcard import limits
 from virtcard.errors import Busy, Failed
 
+Stamp = tuple[int, int, int]
+
 TEMPORARY: Final = ".tmp"
 
 _TURN: Final = 0.01
@@ -56,6 +58,14 @@ class Folder:
     def names(self) -> list[str]:
         """The names of all files, sorted."""
         return sorted(os.listdir(self._fd))
+
+    def stamp(self, name: str) -> Stamp | None:
+        """What changes with each change of the file, its owner and mode; None when there is none."""
+        try:
+            found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except OSError:
+            return None
+        return found.st_ino, found.st_ctime_ns, found.st_size
 
     def read(self, name: str, limit: int) -> bytes | None:
         """The content of a regular file of at most `limit` bytes; None when there is none."""
