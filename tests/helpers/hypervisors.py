@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -149,6 +150,15 @@ def peer_pid(path: Path) -> int:
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         client.shutdown(socket.SHUT_RDWR)
     return int(struct.unpack("3i", credentials)[0])
+
+
+@contextmanager
+def hanging_uri() -> Iterator[str]:
+    """URI of a libvirtd that takes connections and never answers; those who wait are let go at the end."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/libvirt-sock")
+        listener.listen()
+        yield f"qemu+unix:///system?socket={folder}/libvirt-sock"
 
 
 def embed_uri(root: Path) -> str:

@@ -8,9 +8,11 @@ import libvirt
 import pytest
 
 from helpers.domains import domain_uuid, domain_xml
+from helpers.hypervisors import hanging_uri
 from virtcard.cli.local import offline
 from virtcard.cli.local.offline import put_back_all
 from virtcard.cli.run import run
+from virtcard.domain import deadline
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.metadata import read_wish
 from virtcard.domain.plan import plan_enable
@@ -135,6 +137,17 @@ def test_without_libvirt_it_says_so(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setattr(offline, "put_back_all", lambda uri, *, dry_run: everywhere(away, dry_run=dry_run))
     assert run(["disable", "--all", "--offline"]) == 1
     assert capsys.readouterr().err.startswith("virtcard: ")
+
+
+def test_a_libvirt_that_hangs_is_given_up_after_its_deadline(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = put_back_all
+    monkeypatch.setattr(deadline, "LIBVIRT_DEADLINE", 0.2)
+    with hanging_uri() as hangs:
+        monkeypatch.setattr(offline, "put_back_all", lambda uri, *, dry_run: everywhere(hangs, dry_run=dry_run))
+        assert run(["disable", "--all", "--offline"]) == 6
+    assert capsys.readouterr().err.startswith("virtcard: libvirt did not answer within 0.2 seconds.\n")
 
 
 @pytest.mark.parametrize("words", [["win11", "--offline"], ["--all", "--hotplug", "--offline"]])

@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from helpers.door import WIN11, FakeDoor, domain_properties
+from helpers.hypervisors import hanging_uri
 from virtcard.cli.local.doctor import (
     agents,
     confinement,
@@ -32,6 +33,7 @@ from virtcard.cli.local.doctor import (
 from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation, error, ok, warning
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.run import run
+from virtcard.domain import deadline
 from virtcard.errors import Disconnected
 from virtcard.names import BRIDGE, DOMAIN, MANAGER, ROOT_PATH, SYSTEM_USER, bridge_path, domain_path
 from virtcard.policy.load import Document, parse
@@ -227,6 +229,15 @@ def test_the_session_needs_no_installation(machine: Path) -> None:
 def test_an_unreachable_libvirt_is_an_error(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Situation, "uri", f"qemu+unix:///system?socket={machine}/nothing")
     assert hypervisor.check_libvirt(at(machine)).result is Result.ERROR
+
+
+def test_a_libvirt_that_hangs_is_an_error_after_its_deadline(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadline, "LIBVIRT_DEADLINE", 0.2)
+    with hanging_uri() as uri:
+        monkeypatch.setattr(Situation, "uri", uri)
+        outcome = hypervisor.check_libvirt(at(machine))
+    assert outcome.result is Result.ERROR
+    assert outcome.message == "libvirt did not answer within 0.2 seconds."
 
 
 def test_libvirt_tells_how_many_domains_it_knows(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

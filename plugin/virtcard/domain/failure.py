@@ -115,6 +115,14 @@ def no_domain(uuid: UUID) -> NoSuchDomain:
     return NoSuchDomain(f"No domain has the UUID {uuid}.", hint=_NO_DOMAIN_HINT)
 
 
+def silent(deadline: float) -> TimedOut:
+    """Our error for a call that was not answered within `deadline` seconds."""
+    return TimedOut(
+        f"libvirt did not answer within {deadline:g} seconds.",
+        hint="`virsh list` shows whether libvirt answers at all.",
+    )
+
+
 def open_failure(uri: str, code: int, domain: int, text: str) -> VirtcardError:
     """Our error for a connection that could not be opened."""
     away = domain == FROM_RPC or code in (ErrorCode.SYSTEM_ERROR, ErrorCode.RPC)

@@ -9,7 +9,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from virtcard.errors import Busy, Disconnected, TimedOut
+from virtcard.domain.failure import silent
+from virtcard.errors import Busy, Disconnected
 from virtcard.limits import LIBVIRT_DEADLINE, LIBVIRT_STUCK_MAX, LIBVIRT_WAITING_MAX
 
 R = TypeVar("R")
@@ -60,7 +61,7 @@ class Worker:
             if future.done():
                 return future.result()
             self._give_up(future)
-            raise self._timed_out()
+            raise silent(self._deadline)
         finally:
             self._turn.release()
 
@@ -68,7 +69,7 @@ class Worker:
         if self._closed:
             raise Disconnected("The connection to libvirt is being closed.")
         if self._stuck >= LIBVIRT_STUCK_MAX:
-            raise self._timed_out()
+            raise silent(self._deadline)
 
     def _give_up(self, future: asyncio.Future[R]) -> None:
         self._stuck += 1
@@ -87,12 +88,6 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-
-    def _timed_out(self) -> TimedOut:
-        return TimedOut(
-            f"libvirt did not answer within {self._deadline:g} seconds.",
-            hint="`virsh list` shows whether libvirt answers at all.",
-        )
 
 
 class _Hand:

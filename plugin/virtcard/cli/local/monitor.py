@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from virtcard.bridge.spice.clients import Session, parse_clients
+from virtcard.domain.deadline import in_time
 from virtcard.domain.hotplug import Command
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
@@ -22,7 +23,7 @@ class DomainMonitor:
 
     def clients(self) -> tuple[Session, ...]:
         """query-spice, after which libvirt calls the domain tainted. Any VirtcardError."""
-        reply = self._hypervisor.monitor(self.record().uuid, QUERY)
+        reply = in_time(self._hypervisor.monitor, self.record().uuid, QUERY)
         if reply.error:
             raise Failed(f"QEMU's monitor refuses query-spice: {reply.error}.")
         return parse_clients(reply.value)
@@ -30,8 +31,8 @@ class DomainMonitor:
     def record(self) -> DomainRecord:
         """The domain as it is now; NoSuchDomain."""
         if not self._hypervisor.alive:
-            self._hypervisor.open()
-        for record in self._hypervisor.records():
+            in_time(self._hypervisor.open)
+        for record in in_time(self._hypervisor.records):
             if self._domain in {record.name, str(record.uuid), str(record.id)}:
                 return record
         raise NoSuchDomain(f"There is no domain {self._domain}.", hint="See 'virsh list --all'.")

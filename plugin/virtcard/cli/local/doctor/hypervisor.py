@@ -6,6 +6,7 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import closing
 
 from virtcard.cli.local.doctor.check import Outcome, Situation, error, ok, warning
 from virtcard.errors import NotAuthorized, VirtcardError
@@ -17,20 +18,24 @@ QEMU_PATIENCE = 20.0
 
 def check_libvirt(situation: Situation) -> Outcome:
     """libvirt answers at the URI that belongs to the bus."""
-    from virtcard.domain.libvirt import Hypervisor
+    from virtcard.domain.deadline import in_time
 
-    hypervisor = Hypervisor(situation.uri, lambda _: None)
     try:
-        hypervisor.open()
-        count = len(hypervisor.domain_uuids())
-        version, _ = hypervisor.versions()
+        count, version = in_time(_look, situation.uri)
     except NotAuthorized as failure:
         return warning(f"You may not ask libvirt yourself: {failure.message}", "Run 'virtcard doctor' as root.")
     except VirtcardError as failure:
         return error(failure.message, failure.hint or "Start libvirtd or virtqemud.")
-    finally:
-        hypervisor.close()
     return ok(f"libvirt {version} answers at {situation.uri} and knows {count} domain{'' if count == 1 else 's'}.")
+
+
+def _look(uri: str) -> tuple[int, str]:
+    """How many domains there are, and libvirt's version."""
+    from virtcard.domain.libvirt import Hypervisor
+
+    with closing(Hypervisor(uri, lambda _: None)) as hypervisor:
+        hypervisor.open()
+        return len(hypervisor.domain_uuids()), hypervisor.versions()[0]
 
 
 def check_qemu(situation: Situation) -> Outcome:
