@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from helpers.domain_vectors import vector
 from helpers.door import FEDORA, FakeDoor, changed
+from virtcard.cli.modes import MODES
 from virtcard.cli.run import run
 from virtcard.domain.model import parse_domain
 from virtcard.domain.setup import mode_of
@@ -122,3 +124,9 @@ def test_inject_xml_refuses_what_would_not_work(
 ) -> None:
     assert injected(monkeypatch, *words) != 0
     assert sentence in capsys.readouterr().err
+
+
+def test_the_help_tells_of_each_mode_where_its_card_lives(capsys: Capture) -> None:
+    assert run(["enable", "--help"]) == 0
+    told = re.findall(r"^  (\S+) {2,}\S", capsys.readouterr().out.split("lives:")[1].split("Options:")[0], re.MULTILINE)
+    assert tuple(told) == MODES

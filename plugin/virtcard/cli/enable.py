@@ -45,6 +45,7 @@ def verb(
     host               in QEMU, made of the host's NSS tokens
     host-certificates  in QEMU, made of three certificates of an NSS database
     tcp                where 'virtcard connect' runs, here or on another machine
+    spice              in the machine of the SPICE viewer, or where 'virtcard connect spice://...' runs
     """
     if hotplug:
         if dry_run or on_existing or setup:
