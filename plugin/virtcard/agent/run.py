@@ -44,13 +44,15 @@ async def _lock(stack: AsyncExitStack) -> Desktop | NoLock:
 
 
 async def _serve(buses: Sequence[str], agent: Agent, ended: Coroutine[Any, Any, Any]) -> bool:
-    """Be registered on these buses; True at the end by a signal, False when `ended` came first."""
+    """Be registered on these buses; True at the end by a signal, False when `ended` came first. A mistake is raised."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     tasks = [asyncio.create_task(each) for each in (ended, stop.wait())]
     tasks += [asyncio.create_task(Registration(bus, agent).run()) for bus in buses]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()
