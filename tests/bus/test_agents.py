@@ -278,6 +278,20 @@ def test_too_many_agents_of_one_user_are_refused(private: PrivateBus) -> None:
     run_async(test())
 
 
+def test_an_agent_whose_leaving_the_bus_does_not_tell_is_refused() -> None:
+    """A yes to it would be a lie: it would be dropped at once."""
+
+    async def test() -> None:
+        limit = '<limit name="max_match_rules_per_connection">0</limit>'
+        with private_bus(extra=limit) as full:
+            async with scene(full) as here:
+                agent = await AgentPeer.open(full.address, word("once"))
+                assert (await agent.manage("RegisterAgent")).error_name == "org.virtcard1.Error.Busy"
+                assert here.agents() == 0
+
+    run_async(test())
+
+
 def test_a_notice_reaches_the_agent(private: PrivateBus) -> None:
     async def test() -> None:
         async with scene(private) as here:

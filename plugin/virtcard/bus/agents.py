@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +15,7 @@ from virtcard.bus.caller import current_caller
 from virtcard.bus.connection import Bus
 from virtcard.bus.values import text
 from virtcard.bus.watch import leaving
-from virtcard.errors import Disconnected, NotAuthorized, VirtcardError
+from virtcard.errors import Busy, Disconnected, NotAuthorized, VirtcardError
 from virtcard.names import AGENT
 from virtcard.service.agents import Agents
 from virtcard.service.question import Choice, Notice, Question
@@ -68,15 +70,18 @@ class AgentDoor:
         self._here: dict[tuple[str, str], BusAgent] = {}
 
     async def register(self, path: str) -> None:
-        """The caller's object at `path` is an agent of the caller's user, until the caller leaves."""
+        """The caller's object at `path` is an agent of the caller's user, until the caller leaves. Busy when the bus
+        would not tell of that."""
         sender = current_caller().sender
         if (sender, path) in self._here:
             return
-        agent = BusAgent(self._bus, sender, path, await self._user_of(sender))
-        if (sender, path) not in self._here:
-            self._agents.add(agent)
-            self._here[sender, path] = agent
-            self._bus.spawn(self._watch(agent))
+        async with AsyncExitStack() as watching:
+            gone = await self._watch(watching, sender)
+            agent = BusAgent(self._bus, sender, path, await self._user_of(sender))
+            if (sender, path) not in self._here:
+                self._agents.add(agent)
+                self._here[sender, path] = agent
+                self._bus.spawn(self._stay(agent, gone, watching.pop_all()))
 
     def unregister(self, path: str) -> None:
         """The caller's object is no agent any more."""
@@ -84,13 +89,18 @@ class AgentDoor:
         if agent is not None:
             self._forget(agent)
 
-    async def _watch(self, agent: BusAgent) -> None:
+    async def _watch(self, watching: AsyncExitStack, sender: str) -> asyncio.Event:
+        """Listen for its leaving, before it is asked for: it may leave at any time."""
         try:
-            async with leaving(self._bus, agent.sender) as gone:
-                await self._user_of(agent.sender)  # it may have left before we listened
+            return await watching.enter_async_context(leaving(self._bus, sender))
+        except DBusError as error:
+            log.warning("an agent cannot be watched: %s", error.text)
+            raise Busy("The bus does not tell when agents leave.", hint="Try again later.") from error
+
+    async def _stay(self, agent: BusAgent, gone: asyncio.Event, watching: AsyncExitStack) -> None:
+        try:
+            async with watching:
                 await gone.wait()
-        except VirtcardError as error:
-            log.debug("an agent of user %d cannot be watched: %s", agent.uid, error)
         finally:
             self._forget(agent)
 
