@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from helpers.bus import PrivateBus, Serving, private_bus
 from helpers.domains import qemu_xml
-from helpers.fake_service import WIN11, FakeService, card_view, domain_view, reader_view
+from helpers.fake_service import FEDORA, WIN11, FakeService, bridge_view, card_view, domain_view, reader_view
 from helpers.gtk_app import APPLICATION, GtkApp, gtk_app
 from helpers.host import Host, private_host
 from helpers.scripted_card import ScriptedCard
@@ -29,9 +31,12 @@ from virtcard.bus.address import BusKind
 from virtcard.policy.model import Action, AskFor, Rule
 from virtcard.service.grants import Grants
 from virtcard.service.question import Question
+from virtcard.service.views import BridgeState
 
 READER = "Virtual PCD"
 RUNNING = ("fedora", "debian")
+ANOTHER = UUID(int=1)
+OPEN_MENU = "named('Insert a card in fedora').get_popover().get_mapped()"
 
 
 @pytest.fixture
@@ -295,6 +300,105 @@ def test_the_keyboard_reaches_everything(home: Path) -> None:
             app.keys("Tab")
             reached.add(app.run("focused()"))
         assert {"Eject Yubico YubiKey from win11", "Main menu", "New software card", "Delete jane"} <= reached
+
+
+def test_an_open_menu_stays_open_while_others_change(home: Path) -> None:
+    with pretended(home) as (app, serving, service):
+        with_fedora(serving, service)
+        app.sees("fedora")
+        app.run("named('Insert a card in fedora').popup()")
+        wait_until(lambda: app.run(OPEN_MENU), 10, "the menu is open", 0.1)
+        changed = replace(domain_view(), last_error="It hangs.")
+        serving.run(partial(service.registry.domains.put, WIN11, changed))
+        wait_until(lambda: app.run("can_press('What is wrong with win11?')"), 10, "the change is seen", 0.1)
+        assert app.run(OPEN_MENU)
+        serving.run(partial(service.registry.domains.put, ANOTHER, domain_view(ANOTHER, "another")))
+        app.sees("another")
+        assert app.run(OPEN_MENU)
+
+
+def with_fedora(serving: Serving, service: FakeService) -> None:
+    """One more machine, with an empty reader."""
+    empty = replace(bridge_view(FEDORA), source="", state=BridgeState.EMPTY)
+    serving.run(partial(service.registry.domains.put, FEDORA, domain_view(FEDORA, "fedora")))
+    serving.run(partial(service.registry.bridges.put, (FEDORA, 0), empty))
+
+
+def test_the_focus_stays_where_it_is_while_rows_come_go_and_change_places(home: Path) -> None:
+    with pretended(home) as (app, serving, service):
+        app.run("named('Eject Yubico YubiKey from win11').grab_focus()")
+        for uuid, name in ((FEDORA, "a-first"), (ANOTHER, "z-last")):
+            serving.run(partial(service.registry.domains.put, uuid, domain_view(uuid, name)))
+            app.sees(name)
+            assert app.run("focused()") == "Eject Yubico YubiKey from win11"
+        serving.run(partial(service.registry.domains.drop, FEDORA))
+        app.misses("a-first")
+        assert app.run("focused()") == "Eject Yubico YubiKey from win11"
+        serving.run(partial(service.registry.domains.put, WIN11, domain_view(name="zz-renamed")))
+        app.sees("zz-renamed")
+        assert app.run("focused()") == "Eject Yubico YubiKey from zz-renamed"
+
+
+def make_card(app: GtkApp) -> None:
+    """Go through the wizard, up to the wait for the keys."""
+    app.keys("ctrl+n")
+    app.sees("What Card?")
+    app.type("Name of the card", "new")
+    app.press("Next")
+    app.type("PIN, 6 to 8 digits", "123456")
+    app.type("The PIN again", "123456")
+    app.type("PUK, 8 characters, for when the PIN is blocked", "12345678")
+    app.press("Create")
+
+
+@contextmanager
+def one_time_socket(home: Path, service: FakeService) -> Iterator[socket.socket]:
+    """Where the secrets of a new card are to go."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home / "once"))
+        listener.listen()
+        listener.settimeout(20)
+        service.pretended_cards.socket = str(home / "once")
+        yield listener
+
+
+@pytest.mark.parametrize("answer", [b"", b"5", b"[]"])
+def test_a_wizard_that_gets_no_answer_that_it_knows_says_so(home: Path, answer: bytes) -> None:
+    with pretended(home) as (app, _serving, service), one_time_socket(home, service) as listener:
+        make_card(app)
+        link, _ = listener.accept()
+        with link:
+            link.sendall(answer)
+        app.sees("virtcardd did not answer.\nLook whether it runs, and into its journal.")
+        app.press("Cancel")
+        app.misses("New Software Card")
+
+
+def test_a_wizard_that_is_cancelled_gives_no_secrets_away(home: Path) -> None:
+    with pretended(home) as (app, serving, service), one_time_socket(home, service) as listener:
+        serving.run(service.pretended_cards.begin_to_hold)
+        make_card(app)
+        wait_until(lambda: service.pretended_cards.calls, 10, "the call has come")
+        app.press("Cancel")
+        app.misses("New Software Card")
+        serving.run(service.pretended_cards.let_go)
+        with_fedora(serving, service)
+        app.sees("fedora")
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_a_wizard_may_be_closed_while_the_keys_are_made(home: Path) -> None:
+    with pretended(home) as (app, _serving, service), one_time_socket(home, service) as listener:
+        make_card(app)
+        link, _ = listener.accept()
+        with link:
+            assert b"123456" in link.makefile("rb").read()
+            app.press("Close")
+            app.misses("New Software Card")
+            link.sendall(b'{"error": "org.virtcard1.Error.Failed", "message": "Too late."}')
+        app.sees("win11")
 
 
 def test_two_virtcardds_are_chosen_between(home: Path) -> None:

@@ -56,15 +56,26 @@ def card_view(name: str = "jane") -> CardView:
 
 
 class FakeCards:
-    """Implements `virtcard.service.api.CardCalls`: notes its calls, and offers a socket that is not there."""
-
-    socket = "/run/virtcardd/once-fake"
+    """Implements `virtcard.service.api.CardCalls`: notes its calls, and offers `socket`, which is not there."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
+        self.socket = "/run/virtcardd/once-fake"
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def begin_to_hold(self) -> None:
+        """`create` waits from now on."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """It goes on."""
+        self._free.set()
 
     async def create(self, user: int, name: str, wish: CardWish) -> str:
-        return self._note("create", user, name, wish)
+        path = self._note("create", user, name, wish)
+        await self._free.wait()
+        return path
 
     async def import_card(self, user: int, name: str, wish: CardWish) -> str:
         return self._note("import_card", user, name, wish)
@@ -114,7 +125,8 @@ class FakeService:
         self.grants = Grants(Path("/dev/null/grants"))  # there are none, and none can be made
         self.records: list[Record] = []
         self.record = self.records.append
-        self.cards: CardCalls = FakeCards()
+        self.pretended_cards = FakeCards()
+        self.cards: CardCalls = self.pretended_cards
         self.tracing = FakeTracer(self._note)
         self.calls: list[tuple[object, ...]] = []
         self.callers: list[Caller] = []

@@ -69,9 +69,7 @@ class ActivityPage:
         group = Adw.PreferencesGroup(
             title=_("Activity"), description=_("Commands that virtual machines send to their cards, each second")
         )
-        self._plots = Rows(group, lambda _bridge: Plot())
-        self._nothing = Adw.ActionRow(title=_("No machine with a virtual reader runs"), css_classes=["dim-label"])
-        group.add(self._nothing)
+        self._plots = Rows(group, lambda _bridge: Plot(), _("No machine with a virtual reader runs"))
         self.widget = scrolled(group)
         GLib.timeout_add_seconds(1, self._look)
 
@@ -80,7 +78,6 @@ class ActivityPage:
         self._daemon = daemon
         self._picture = picture
         bridged = [machine for machine in picture.machines if machine.bridge]
-        self._nothing.set_visible(not bridged)
         plots = self._plots.keep(machine.bridge for machine in bridged)
         for machine in bridged:
             plots[machine.bridge].show(machine)

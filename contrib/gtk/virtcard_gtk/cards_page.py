@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from virtcard_gtk.model import Card, Machine, Picture, State
 from virtcard_gtk.sentences import description, status
 from virtcard_gtk.toolkit import Adw, Gdk, GObject, Gtk
-from virtcard_gtk.widgets import Rows, icon_button, insert_menu, label_it, menu_button, name_it, scrolled
+from virtcard_gtk.widgets import InsertMenu, Rows, icon_button, label_it, name_it, scrolled
 from virtcard_gtk.words import _
 
 WIDE: Final = 680
@@ -44,12 +44,12 @@ class CardRow:
         self._acts = acts
         self.row = Adw.ActionRow()
         self._icon = Gtk.Image()
-        self._menu = menu_button("go-next-symbolic", "")
+        self._menu = InsertMenu("go-next-symbolic", _("Insert in"))
         self._delete = icon_button("user-trash-symbolic", "", self._deleted)
         self._card: Card | None = None
         self.row.add_prefix(self._icon)
         self.row.add_suffix(self._delete)
-        self.row.add_suffix(self._menu)
+        self.row.add_suffix(self._menu.button)
         drag = Gtk.DragSource(actions=Gdk.DragAction.COPY)
         drag.connect("prepare", self._dragged)
         self.row.add_controller(drag)
@@ -63,10 +63,9 @@ class CardRow:
         self.row.set_subtitle(description(card, owners))
         self._icon.set_from_icon_name("auth-smartcard-symbolic" if card.present else "media-removable-symbolic")
         targets = [machine for machine in machines if machine.takes_cards and machine.path not in card.domains]
-        self._menu.set_sensitive(card.present and bool(targets))
-        choices = [(machine.name, machine.key, card.source) for machine in targets]
-        self._menu.set_menu_model(insert_menu(_("Insert in"), choices))
-        name_it(self._menu, _("Insert {card} in a virtual machine").format(card=card.name))
+        self._menu.button.set_sensitive(card.present and bool(targets))
+        self._menu.offer([(machine.name, machine.key, card.source) for machine in targets])
+        name_it(self._menu.button, _("Insert {card} in a virtual machine").format(card=card.name))
         self._delete.set_visible(card.software)
         self._delete.set_sensitive(not card.domains)
         name_it(self._delete, _("Delete {card}").format(card=card.name))
@@ -97,9 +96,9 @@ class MachineRow:
         self._enable = Gtk.Button(label=_("Add Reader"), valign=Gtk.Align.CENTER)
         self._enable.connect("clicked", lambda _button: acts.enable(key))
         self._eject = icon_button("media-eject-symbolic", "", lambda: acts.eject(key))
-        self._menu = menu_button("list-add-symbolic", "")
+        self._menu = InsertMenu("list-add-symbolic", _("Insert"))
         self.row.add_prefix(Gtk.Image(icon_name="computer-symbolic"))
-        for widget in (self._spinner, self._active, self._why, self._enable, self._eject, self._menu):
+        for widget in (self._spinner, self._active, self._why, self._enable, self._eject, self._menu.button):
             self.row.add_suffix(widget)
         drop = Gtk.DropTarget.new(str, Gdk.DragAction.COPY)
         drop.connect("drop", self._dropped)
@@ -123,10 +122,10 @@ class MachineRow:
         self._eject.set_sensitive(not busy)
         name_it(self._eject, _("Eject {card} from {machine}").format(card=machine.card, machine=machine.name))
         offered = [card for card in cards if card.present and machine.path not in card.domains]
-        self._menu.set_visible(machine.takes_cards)
-        self._menu.set_sensitive(bool(offered) and not busy)
-        self._menu.set_menu_model(insert_menu(_("Insert"), [(card.name, machine.key, card.source) for card in offered]))
-        name_it(self._menu, _("Insert a card in {machine}").format(machine=machine.name))
+        self._menu.button.set_visible(machine.takes_cards)
+        self._menu.button.set_sensitive(bool(offered) and not busy)
+        self._menu.offer([(card.name, machine.key, card.source) for card in offered])
+        name_it(self._menu.button, _("Insert a card in {machine}").format(machine=machine.name))
 
     def _dropped(self, _target: Any, source: str, _x: float, _y: float) -> bool:
         if self._machine is None or not self._machine.takes_cards:
@@ -148,10 +147,9 @@ class CardsPage:
         name_it(new, _("New software card"))
         cards.set_header_suffix(new)
         machines = Adw.PreferencesGroup(title=_("Virtual Machines"))
-        self._cards = Rows(cards, lambda _path: CardRow(acts))
-        self._machines = Rows(machines, lambda key: MachineRow(key, acts))
-        self._no_cards = _placeholder(cards, _("Put a card in a reader, or make a software card"))
-        self._no_machines = _placeholder(machines, _("libvirt has no virtual machine here"))
+        nothing = _("Put a card in a reader, or make a software card")
+        self._cards = Rows(cards, lambda _path: CardRow(acts), nothing)
+        self._machines = Rows(machines, lambda key: MachineRow(key, acts), _("libvirt has no virtual machine here"))
         self._sides = Gtk.Box(spacing=24, homogeneous=True)
         for group in (cards, machines):
             group.set_valign(Gtk.Align.START)
@@ -166,17 +164,9 @@ class CardsPage:
 
     def show(self, picture: Picture, busy: frozenset[str]) -> None:
         """As it is now; `busy` are keys of machines."""
-        self._no_cards.set_visible(not picture.cards)
-        self._no_machines.set_visible(not picture.machines)
         rows = self._cards.keep(card.path for card in picture.cards)
         for card in picture.cards:
             rows[card.path].show(card, picture.machines)
         machines = self._machines.keep(machine.key for machine in picture.machines)
         for machine in picture.machines:
             machines[machine.key].show(machine, picture.cards, busy=machine.key in busy)
-
-
-def _placeholder(group: Any, text: str) -> Any:
-    row = Adw.ActionRow(title=text, css_classes=["dim-label"])
-    group.add(row)
-    return row

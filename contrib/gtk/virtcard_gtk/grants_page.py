@@ -39,9 +39,8 @@ class GrantsPage:
         group = Adw.PreferencesGroup(
             title=_("Always Allowed"), description=_("What you answered with “Always Allow”, until you revoke it")
         )
-        self._rows = Rows(group, lambda number: GrantRow(number, self._revoke))
-        self._nothing = Adw.ActionRow(title=_("Nothing is allowed for always"), css_classes=["dim-label"])
-        group.add(self._nothing)
+        nothing = _("Nothing is allowed for always")
+        self._rows = Rows(group, lambda number: GrantRow(number, self._revoke), nothing)
         self.widget = scrolled(group)
         self.widget.connect("map", lambda _widget: self.refresh())
 
@@ -65,7 +64,6 @@ class GrantsPage:
             self._show([])
 
     def _show(self, grants: list[dict[str, Any]]) -> None:
-        self._nothing.set_visible(not grants)
         rows = self._rows.keep(str(each["id"]) for each in grants)
         for each in grants:
             rows[str(each["id"])].show(each)

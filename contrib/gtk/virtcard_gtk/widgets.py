@@ -19,12 +19,16 @@ R = TypeVar("R", bound=Row)
 
 
 class Rows(Generic[R]):
-    """Rows of a group by key. A row stays while its key does, so that the focus stays where it is."""
+    """A list in a group, of rows by key. A row stays while its key does, with the focus and an open menu in it."""
 
-    def __init__(self, group: Any, make: Callable[[str], R]) -> None:
-        self._group = group
+    def __init__(self, group: Any, make: Callable[[str], R], nothing: str) -> None:
+        """`nothing` is what an empty list says."""
         self._make = make
         self._rows: dict[str, R] = {}
+        self._list = Gtk.ListBox(selection_mode=Gtk.SelectionMode.NONE, css_classes=["boxed-list"])
+        self._nothing = Adw.ActionRow(title=nothing, css_classes=["dim-label"])
+        self._list.append(self._nothing)
+        group.add(self._list)
 
     def get(self, key: str) -> R | None:
         """One of them, if it is there."""
@@ -32,14 +36,24 @@ class Rows(Generic[R]):
 
     def keep(self, keys: Iterable[str]) -> dict[str, R]:
         """The rows of these keys, in this order, and no others."""
-        wanted = list(keys)
-        if wanted != list(self._rows):
-            for row in self._rows.values():
-                self._group.remove(row.row)
-            self._rows = {key: self._rows.get(key) or self._make(key) for key in wanted}
-            for row in self._rows.values():
-                self._group.add(row.row)
+        before, root = self._rows, self._list.get_root()
+        focus = root.get_focus() if root else None
+        self._rows = {key: before.get(key) or self._make(key) for key in keys}
+        for key in before.keys() - self._rows.keys():
+            self._list.remove(before[key].row)
+        for place, each in enumerate(self._rows.values()):
+            self._put(each.row, place)
+        self._nothing.set_visible(not self._rows)
+        if focus and focus.is_ancestor(self._list) and root.get_focus() is not focus:
+            focus.grab_focus()
         return self._rows
+
+    def _put(self, row: Any, place: int) -> None:
+        """Where it belongs; one that is there already is not touched."""
+        if self._list.get_row_at_index(place) is not row:
+            if row.get_parent():
+                self._list.remove(row)
+            self._list.insert(row, place)
 
 
 def name_it(widget: Any, name: str) -> None:
@@ -63,15 +77,22 @@ def icon_button(icon: str, name: str, clicked: Callable[[], None]) -> Any:
     return button
 
 
-def menu_button(icon: str, name: str) -> Any:
-    """A flat button with an icon that opens a menu; its `set_menu_model` fills it."""
-    button = Gtk.MenuButton(icon_name=icon, valign=Gtk.Align.CENTER, css_classes=["flat"])
-    name_it(button, name)
-    return button
+class InsertMenu:
+    """A flat button with an icon, and its menu of what can be inserted."""
+
+    def __init__(self, icon: str, title: str) -> None:
+        self._title = title
+        self._choices: list[tuple[str, str, str]] | None = None
+        self.button = Gtk.MenuButton(icon_name=icon, valign=Gtk.Align.CENTER, css_classes=["flat"])
+
+    def offer(self, choices: list[tuple[str, str, str]]) -> None:
+        """These, as (text, machine's key, source). A menu that is open closes only when they differ."""
+        if choices != self._choices:
+            self._choices = choices
+            self.button.set_menu_model(_menu(self._title, choices))
 
 
-def insert_menu(title: str, choices: Iterable[tuple[str, str, str]]) -> Any:
-    """A menu of (text, machine's key, source) that inserts."""
+def _menu(title: str, choices: Iterable[tuple[str, str, str]]) -> Any:
     menu, section = Gio.Menu(), Gio.Menu()
     for text, key, source in choices:
         item = Gio.MenuItem.new(text.replace("_", "__"), None)

@@ -8,7 +8,7 @@ from virtcard_gtk.confide import confide
 from virtcard_gtk.daemon import MANAGER, ROOT_PATH, Daemon
 from virtcard_gtk.naming import is_name, name_of, subject_of
 from virtcard_gtk.sentences import Problem
-from virtcard_gtk.toolkit import Adw, GLib, Gtk
+from virtcard_gtk.toolkit import Adw, Gdk, GLib, Gtk
 from virtcard_gtk.widgets import label_it
 from virtcard_gtk.words import _
 
@@ -30,6 +30,8 @@ class Wizard:
         self._puk = Adw.PasswordEntryRow(title=_("PUK, 8 characters, for when the PIN is blocked"))
         self._stack = Gtk.Stack(transition_type=Gtk.StackTransitionType.SLIDE_LEFT)
         self._trouble = Gtk.Label(wrap=True, xalign=0, css_classes=["error"], selectable=True)
+        self._closed = False
+        self._cancel = Gtk.Button(label=_("Cancel"))
         self._back = Gtk.Button(label=_("Back"))
         self._next = Gtk.Button(css_classes=["suggested-action"])
         self.window: Any = Adw.Window(title=_("New Software Card"), transient_for=parent, modal=True, default_width=460)
@@ -53,9 +55,9 @@ class Wizard:
         self._back.connect("clicked", lambda _button: self._go("card"))
         self._next.connect("clicked", lambda _button: self._forward())
         header = Adw.HeaderBar(show_end_title_buttons=False, show_start_title_buttons=False)
-        cancel = Gtk.Button(label=_("Cancel"))
-        cancel.connect("clicked", lambda _button: self.window.close())
-        header.pack_start(cancel)
+        self._cancel.connect("clicked", lambda _button: self.window.close())
+        self.window.connect("close-request", lambda _window: self._close())
+        header.pack_start(self._cancel)
         header.pack_end(self._next)
         header.pack_end(self._back)
         box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL)
@@ -111,9 +113,19 @@ class Wizard:
             MANAGER,
             "CreateCard",
             GLib.Variant("(sa{sv})", (self._name.get_text(), options)),
-            done=lambda values: confide(values[0], secrets, self._made, self._failed),
+            done=lambda values: self._confide(values, secrets),
             failed=self._failed,
         )
+
+    def _confide(self, answer: list[Any], secrets: dict[str, str]) -> None:
+        """Without them there is no card: who has closed the window by now wants none. With them it is made."""
+        if not self._closed:
+            self._cancel.set_label(_("Close"))
+            confide(answer[0] if answer else None, secrets, self._made, self._failed)
+
+    def _close(self) -> bool:
+        self._closed = True
+        return bool(Gdk.EVENT_PROPAGATE)
 
     def _made(self, _answer: dict[str, Any]) -> None:
         for row in (self._pin, self._again, self._puk):
@@ -121,6 +133,9 @@ class Wizard:
         self.window.close()
 
     def _failed(self, problem: Problem) -> None:
+        if self._closed:
+            return
+        self._cancel.set_label(_("Cancel"))
         self._go("pin")
         self._trouble.set_label("\n".join(filter(None, (problem.sentence, problem.hint))))
 
