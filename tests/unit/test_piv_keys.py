@@ -10,9 +10,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from helpers.piv import MANAGEMENT_KEY, PIN, PUK, PivCard, block, new_card
+from helpers.soft_crashes import Crash, stopping_at
 from virtcard.card.soft import keys
 from virtcard.card.soft.model import Algorithm, PinPolicy
 from virtcard.card.soft.piv_session import ALGORITHMS, KEY_SLOTS
+from virtcard.card.soft.store import Store
 from virtcard.wire.tlv import build, find
 
 NUMBERS = {algorithm: number for number, algorithm in ALGORITHMS.items()}
@@ -309,7 +311,8 @@ def test_setting_tries_needs_pin_and_management_key(card: PivCard) -> None:
     assert card.do(0x2C, 0, 0x80, b"12345678" + block(b"111111")).sw == 0x9000
 
 
-def test_reset_wants_both_blocked_and_starts_anew(card: PivCard) -> None:
+def blocked(card: PivCard) -> None:
+    """With a key, and neither PIN nor PUK to use it."""
     card.administrate()
     generated(card, 0x9A, P256)
     for _ in range(3):
@@ -317,6 +320,28 @@ def test_reset_wants_both_blocked_and_starts_anew(card: PivCard) -> None:
     assert card.do(0xFB).sw == 0x6985
     for _ in range(3):
         card.do(0x2C, 0, 0x80, b"87654321" + block(PIN))
+
+
+def test_a_crash_at_any_step_of_a_reset_leaves_the_old_card_or_a_new_one(card: PivCard, tmp_path: Path) -> None:
+    blocked(card)
+    before = card.stored.data
+    for step in range(20):
+        with stopping_at(step, Crash):
+            try:
+                card.do(0xFB)
+            except Crash:
+                pass
+            else:
+                break
+        after = Store(tmp_path).read("piv")
+        parts = [after.pin != before.pin, not after.keys, after.management != before.management]
+        assert parts in ([False] * 3, [True] * 3), f"a part of it is new after step {step}"
+        card.stored.save(before)
+    assert card.verify(b"123456") == 0x9000
+
+
+def test_reset_wants_both_blocked_and_starts_anew(card: PivCard) -> None:
+    blocked(card)
     before = card.stored.data.objects["5FC102"]
     assert card.do(0xFB, 0, 1).sw == 0x6A86
     assert card.do(0xFB).sw == 0x9000

@@ -155,7 +155,7 @@ def test_a_card_that_starts_anew_has_other_secrets_and_no_keys(card: OpenCard) -
     pins = Pins(card)
     for _ in range(3):
         pins.verify_pin(WRONG)
-    pins.renew(NEW_PIN, NEW_PUK, 4, 5)
+    card.save(pins.anew(NEW_PIN, NEW_PUK, 4, 5))
     assert (card.data.keys, pins.pin_tries_left, pins.puk_tries_left) == ((), 4, 5)
     assert card.data.seal_public != old
     assert not pins.verify_pin(PIN_DIGITS).ok

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from virtcard.card.soft import keys, seals
-from virtcard.card.soft.model import KeyRecord, PinPolicy, SecretRecord
+from virtcard.card.soft.model import CardData, KeyRecord, PinPolicy, SecretRecord
 from virtcard.card.soft.sealing import key_label
 from virtcard.card.soft.store import OpenCard
 from virtcard.errors import Failed, LocalError
@@ -82,17 +82,16 @@ class Pins:
         )
         self._card.save(self._card.data.replace(pin=records[0], puk=records[1]))
 
-    def renew(self, pin: bytes, puk: bytes, pin_tries: int, puk_tries: int) -> None:
-        """PIN and PUK of a card that starts anew: all its keys go, since nobody can unseal them any more."""
+    def anew(self, pin: bytes, puk: bytes, pin_tries: int, puk_tries: int) -> CardData:
+        """The card with a PIN and a PUK to start anew, to be saved: all its keys go, since nobody can unseal them any
+        more. Logs out."""
         self.logout()
         private, public = seals.new_pair()
-        self._card.save(
-            self._card.data.replace(
-                seal_public=public,
-                pin=self._wrapped(seals.PIN, pin, private, pin_tries),
-                puk=self._wrapped(seals.PUK, puk, private, puk_tries),
-                keys=(),
-            )
+        return self._card.data.replace(
+            seal_public=public,
+            pin=self._wrapped(seals.PIN, pin, private, pin_tries),
+            puk=self._wrapped(seals.PUK, puk, private, puk_tries),
+            keys=(),
         )
 
     def unsealed(self, record: KeyRecord) -> keys.PrivateKey:

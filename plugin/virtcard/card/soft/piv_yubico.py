@@ -154,7 +154,7 @@ def reset(session: Session, command: CommandApdu) -> ResponseApdu:
     if session.pins.pin_tries_left or session.pins.puk_tries_left:
         return refuse(Sw.CONDITIONS_NOT_SATISFIED)
     session.reset()
-    session.pins.renew(DEFAULT_PIN, DEFAULT_PUK, DEFAULT_TRIES, DEFAULT_TRIES)
+    data = session.pins.anew(DEFAULT_PIN, DEFAULT_PUK, DEFAULT_TRIES, DEFAULT_TRIES)
     management = seal_management(session.card.context, DEFAULT_MANAGEMENT, DEFAULT_MANAGEMENT_KEY)
-    session.card.save(session.card.data.replace(management=management, objects=first_objects()))
+    session.card.save(data.replace(management=management, objects=first_objects()))
     return ResponseApdu()
