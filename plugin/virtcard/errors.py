@@ -49,6 +49,10 @@ class Failed(VirtcardError):
     """Something outside of us did not work; the sentence says what."""
 
 
+class Unsettled(Failed):
+    """A file has its new content, and a crash may still bring back what was there before."""
+
+
 class Internal(VirtcardError):
     """A fault of our own; the details are in the journal only."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -289,22 +290,65 @@ def test_a_crash_at_any_step_of_a_write_leaves_the_old_card_or_the_new_one(store
     pytest.fail("a write has more steps than that")
 
 
-def test_an_error_at_any_step_of_a_write_is_failed_and_leaves_nothing_behind(store: Store) -> None:
+def full_disk() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_error_at_any_step_of_a_write_is_failed_says_what_holds_and_leaves_nothing_behind(store: Store) -> None:
     old = empty_card(store)
+    new = old.with_objects({"5FFF00": b"x"})
     for step in range(20):
-        with store.open("card") as card, stopping_at(step, lambda: OSError(28, "No space left on device")):
+        with store.open("card") as card, stopping_at(step, full_disk) as done:
             try:
-                card.save(old.with_objects({"5FFF00": b"x"}))
+                card.save(new)
             except Failed as caught:
                 failure = caught
             else:
                 return
             assert "No space left" in failure.message
-            assert card.data == old
+            assert ("may not outlive a crash" in failure.message) == ("replace" in done)
+            assert card.data == (new if "replace" in done else old)
+        assert store.read("card") == card.data
         with store.open("card") as again:
             again.save(old)
         assert leftovers(store.directory) == []
     pytest.fail("a write has more steps than that")
+
+
+def test_a_card_that_may_not_outlive_a_crash_is_not_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_card(store, "first")
+    sync = os.fsync
+
+    def not_directories(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise full_disk()
+        sync(fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", not_directories)
+        with pytest.raises(Failed, match="may not outlive a crash"):
+            empty_card(store)
+    assert store.names() == ("first",)
+    empty_card(store)
+
+
+def test_a_removal_that_may_not_outlive_a_crash_is_failed(store: Store) -> None:
+    empty_card(store)
+    with Folder(store.directory) as folder, stopping_at(1, full_disk) as done:
+        with pytest.raises(Failed, match="may not outlive a crash"):
+            folder.remove("card.card")
+        assert done == ["unlink"]
+
+
+def test_a_new_directory_and_each_that_is_made_above_it_outlive_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: on_disk.append(os.readlink(f"/proc/self/fd/{fd}")))
+    Folder(tmp_path / "data" / "cards", make=True).close()
+    assert on_disk == [str(tmp_path), str(tmp_path / "data")]
+    Folder(tmp_path / "data" / "cards", make=True).close()
+    assert len(on_disk) == 2, "what is there already needs nothing"
 
 
 @pytest.mark.parametrize("room", [0, 1, 100, 1000])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from virtcard import limits
-from virtcard.errors import Busy, Failed
+from virtcard.errors import Busy, Failed, Unsettled
 
 Stamp = tuple[int, int, int]
 
@@ -84,18 +84,20 @@ class Folder:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Put the content in place of the file, at once and for good: a crash leaves the old one or the new one."""
+        """Put the content in place of the file, at once and for good: a crash leaves the old one or the new one.
+
+        Unsettled when it is in place, and not for good; any other Failed leaves what was there."""
         try:
             self._write_beside(name, content)
             os.replace(name + TEMPORARY, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-            os.fsync(self._fd)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(name + TEMPORARY, dir_fd=self._fd)
             raise self._failed("write", name, error) from error
+        self._settle(name)
 
     def remove(self, *names: str) -> None:
-        """Remove these files, as far as they are there."""
+        """Remove these files, as far as they are there. Unsettled when they are gone, and not for good."""
         for name in names:
             try:
                 os.unlink(name, dir_fd=self._fd)
@@ -103,7 +105,7 @@ class Folder:
                 continue
             except OSError as error:
                 raise self._failed("remove", name, error) from error
-        os.fsync(self._fd)
+        self._settle(", ".join(names))
 
     def lock(self, name: str) -> int | None:
         """A descriptor that holds the file's lock while it is open; None when somebody else does."""
@@ -159,6 +161,16 @@ class Folder:
         finally:
             os.close(fd)
 
+    def _settle(self, names: str) -> None:
+        """What was done to these names outlives a crash from now on."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise Unsettled(
+                f"What was done to {names} in {self.path} may not outlive a crash: {error.strerror}.",
+                hint="Look after the disk: the system's journal says what is wrong with it.",
+            ) from error
+
     def _own(self, fd: int) -> None:
         if os.geteuid() != self._owner:
             os.fchown(fd, self._owner, -1)
@@ -192,5 +204,18 @@ def _make(path: Path) -> None:
         owner = path.parent.stat()
         if os.geteuid() == 0 and path.stat().st_uid == 0:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        _settle(path.parent)
     except OSError as error:
         raise Failed(f"Cannot make the directory {path}: {error.strerror}.") from error
+
+
+def _settle(path: Path) -> None:
+    """What is new in this directory outlives a crash. Who may make something in it, and not open it, does without."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from virtcard.card.soft.cardfile import CARD, card_names, checked_name, encoded,
 from virtcard.card.soft.files import TEMPORARY, Folder
 from virtcard.card.soft.model import CardData
 from virtcard.card.soft.seals import KEY_BYTES, SealContext, store_key_id
-from virtcard.errors import Busy, Conflict, Failed, InvalidArgument
+from virtcard.errors import Busy, Conflict, Failed, InvalidArgument, Unsettled
 from virtcard.limits import CARD_FILE_MAX
 
 LOCK: Final = ".lock"
@@ -65,12 +66,18 @@ class Store:
             return content, context
 
     def create(self, data: CardData) -> None:
-        """Keep a new card; Conflict when its name is taken."""
+        """Keep a new card; Conflict when its name is taken. Failed otherwise: then there is none, if the disk lets us
+        take it back."""
         name = checked_name(data.name)
         with Folder(self.directory, make=True) as folder, folder.alone():
             if name in card_names(folder):
                 raise Conflict(f"There is a card {name} already.", hint="Delete it first, or choose another name.")
-            folder.write(name + CARD, encoded(data))
+            try:
+                folder.write(name + CARD, encoded(data))
+            except Unsettled:
+                with suppress(Failed):
+                    folder.remove(name + CARD)
+                raise
 
     def open(self, untrusted_name: str) -> OpenCard:
         """The card, for this opener alone; NoSuchCard, Busy, or Failed for a file that is no card of ours."""
@@ -140,10 +147,15 @@ class OpenCard:
         return self._data
 
     def save(self, data: CardData) -> None:
-        """Keep the card: when this returns it is on disk. Failed otherwise, and what was there before still holds."""
+        """Keep the card: when this returns it is on disk. Failed otherwise, and what was there before still holds; only
+        after Unsettled the new one does, and a crash may bring back the one before."""
         if self._lock is None:
             raise Failed("The card is closed.")
-        self._folder.write(self._data.name + CARD, encoded(data))
+        try:
+            self._folder.write(self._data.name + CARD, encoded(data))
+        except Unsettled:
+            self._data = data
+            raise
         self._data = data
 
     def close(self) -> None:
