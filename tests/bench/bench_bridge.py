@@ -30,7 +30,7 @@ from virtcard.bridge.effects import Timer  # noqa: E402
 from virtcard.bridge.endpoint import Endpoint, Scheme  # noqa: E402
 from virtcard.bridge.runner import Bridge, BridgeState  # noqa: E402
 from virtcard.bridge.tls import TlsSettings  # noqa: E402
-from virtcard.card.soft.make import create_empty  # noqa: E402
+from virtcard.card.soft.make import create_from  # noqa: E402
 from virtcard.card.soft.store import Store  # noqa: E402
 
 ROUNDS = 20_000
@@ -126,7 +126,7 @@ def _bridge(endpoint: Endpoint, peer: subprocess.Popen[str], tls: TlsSettings | 
 def _connect(endpoint: Endpoint, peer: subprocess.Popen[str]) -> None:
     """`virtcard connect` in a process of its own, with a PIV card."""
     with TemporaryDirectory(prefix="vc-") as data:
-        create_empty(Store(Path(data) / "cards"), wanted("piv"))
+        create_from(Store(Path(data) / "cards"), wanted("piv"), {})
         words = [sys.executable, "-c", CONNECT, f"unix://{endpoint.path}", f"{data}/cards"]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             peer.wait()

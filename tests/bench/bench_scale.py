@@ -101,7 +101,7 @@ def _make_cards(directory: Path, names: Sequence[str]) -> None:
     for name in names[:CROWDED]:
         make.create_from(store, wanted(name), {"9a": Material(key, load_der_x509_certificate(der))})
     for name in names[CROWDED:]:
-        make.create_empty(store, wanted(name))
+        make.create_from(store, wanted(name), {})
 
 
 def _idle(daemon: Hosted, size: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from virtcard.card.soft import keys
 from virtcard.card.soft.ca import Authority, Holder, parse_subject
 from virtcard.card.soft.iso7816 import ATR, SoftCard
 from virtcard.card.soft.layout import LAYOUTS
-from virtcard.card.soft.make import Wanted, create_empty
+from virtcard.card.soft.make import Wanted, create_from
 from virtcard.card.soft.model import Algorithm, CardType, Cost, Origin, PinPolicy
 from virtcard.card.soft.pins import Pins
 from virtcard.card.soft.piv import PivApplet
@@ -99,7 +99,7 @@ def new_card(directory: Path, name: str = "piv", algorithms: Iterable[tuple[int,
     """A card with these keys and certificates, selected."""
     store = Store(directory)
     wanted = Wanted(name=name, type=CardType.PIV, pin=PIN, puk=PUK, management_key=MANAGEMENT_KEY, cost=CHEAP)
-    create_empty(store, wanted)
+    create_from(store, wanted, {})
     stored = store.open(name)
     made = PivCard(stored, Pins(stored))
     authority = Authority.new(parse_subject("CN=Test CA"), Algorithm.P256)

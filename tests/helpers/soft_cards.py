@@ -23,7 +23,7 @@ def wanted(name: str = "card", kind: CardType = CardType.PIV, *, tries: int = 3)
 
 def empty_card(store: Store, name: str = "card", kind: CardType = CardType.PIV, *, tries: int = 3) -> CardData:
     """A card in the store, without keys."""
-    return make.create_empty(store, wanted(name, kind, tries=tries))
+    return make.create_from(store, wanted(name, kind, tries=tries), {})
 
 
 def open_descriptors() -> set[str]:

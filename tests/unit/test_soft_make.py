@@ -184,7 +184,7 @@ def test_no_certificate_outlives_its_authority() -> None:
 def test_a_pin_of_another_form_is_refused_and_not_shown(store: Store, kind: CardType, pin: bytes, puk: bytes) -> None:
     order = make.Wanted(name="card", type=kind, pin=pin, puk=puk, cost=CHEAP)
     with pytest.raises(InvalidArgument) as caught:
-        make.create_empty(store, order)
+        make.create_from(store, order, {})
     assert pin.decode() not in caught.value.message or not pin
     assert store.names() == ()
 
@@ -192,12 +192,12 @@ def test_a_pin_of_another_form_is_refused_and_not_shown(store: Store, kind: Card
 @pytest.mark.parametrize("tries", [0, 256, -1])
 def test_a_number_of_tries_that_no_counter_holds_is_refused(store: Store, tries: int) -> None:
     with pytest.raises(InvalidArgument):
-        make.create_empty(store, wanted(tries=tries))
+        make.create_from(store, wanted(tries=tries), {})
 
 
 def test_every_card_has_its_own_serial_identity_and_management_key(store: Store) -> None:
     for name in ("a", "b"):
-        make.create_empty(store, wanted(name))
+        make.create_from(store, wanted(name), {})
     with store.open("a") as first, store.open("b") as second:
         assert first.data.serial != second.data.serial
         assert first.data.identity != second.data.identity
@@ -209,11 +209,11 @@ def test_a_management_key_can_be_given(store: Store) -> None:
     order = make.Wanted(
         name="card", type=CardType.PIV, pin=PIN_DIGITS, puk=PUK_DIGITS, cost=CHEAP, management_key=bytes(range(24))
     )
-    make.create_empty(store, order)
+    make.create_from(store, order, {})
     with store.open("card") as card:
         assert management_key(card.data, card.context) == bytes(range(24))
     with pytest.raises(InvalidArgument):
-        make.create_empty(store, replace(order, name="other", management_key=b"short"))
+        make.create_from(store, replace(order, name="other", management_key=b"short"), {})
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,5 @@ def test_a_tag_that_is_none_is_not_built(tag: int) -> None:
         tlv.build(tag, b"")
 
 
-def test_constructed_is_a_bit_of_the_first_byte() -> None:
-    assert Tlv(0x7F49).constructed
-    assert not Tlv(0x5FC105).constructed
-
-
 def test_values_stay_out_of_the_repr() -> None:
     assert "1234" not in repr(Tlv(0x80, b"1234"))

@@ -13,7 +13,6 @@ LENGTH_BYTES_MAX: Final = 4
 """Bytes behind the first of a long length; ISO 7816-4 ends there, too."""
 
 _NUMBER_FOLLOWS: Final = 0x1F
-_CONSTRUCTED: Final = 0x20
 _MORE: Final = 0x80
 
 
@@ -26,11 +25,6 @@ class Tlv:
 
     def __bytes__(self) -> bytes:
         return build(self.tag, self.value)
-
-    @property
-    def constructed(self) -> bool:
-        """The value holds data objects."""
-        return bool(_tag_bytes(self.tag)[0] & _CONSTRUCTED)
 
     def children(self) -> tuple[Tlv, ...]:
         """The data objects in the value; Malformed when it holds something else."""

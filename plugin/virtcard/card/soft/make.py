@@ -84,15 +84,9 @@ def create(
     return data
 
 
-def create_empty(store: Store, wanted: Wanted) -> CardData:
-    """Make and keep a card without keys, to be filled by `import_key` or by a guest."""
-    data, _ = _begun(store, wanted)
-    store.create(data)
-    return data
-
-
 def create_from(store: Store, wanted: Wanted, materials: dict[str, Material]) -> CardData:
-    """Make and keep a card with these keys by slot name: all of them, or there is no card."""
+    """Make and keep a card with these keys by slot name: all of them, or there is no card. None is a card without keys,
+    to be filled by `import_key` or by a guest."""
     data, context = _begun(store, wanted)
     for name, material in materials.items():
         data = with_material(data, context, name, material)
