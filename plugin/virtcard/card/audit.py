@@ -107,6 +107,11 @@ class Ledger:
         """The guard kept a PIN from the card; `refused` tells of the same command."""
         self._pin_stops += 1
 
+    @property
+    def happenings(self) -> int:
+        """A number that grows with everything that `counts` tells, and costs less than those."""
+        return self._bytes_sent + self._bytes_received + self._errors + self._refused
+
     def tap(self, tap: Tap) -> None:
         """Let it hear what passes from now on."""
         with self._tapping:

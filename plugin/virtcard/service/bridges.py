@@ -53,6 +53,8 @@ class _Running:
     """Ends the login to the card that is seated."""
     counted: int = 0
     """APDUs when the counters were last looked at."""
+    happened: int = 0
+    """What had happened by then, those that failed and those that were refused included."""
     quiet: int = limits.ACTIVE_LOOKS
     """Looks at the counters since the last new APDU."""
 
@@ -61,12 +63,21 @@ class _Running:
         """By a fault of ours: nobody has stopped it."""
         return self.bridge.status.state is BridgeState.CLOSED
 
+    @property
+    def rests(self) -> bool:
+        """Nothing has happened since the last look, which found it inactive."""
+        return self.quiet > limits.ACTIVE_LOOKS and self._happenings() == self.happened
+
     def look(self) -> bool:
         """Has the guest talked to the card lately? To be called each time that the counters are looked at."""
+        self.happened = self._happenings()
         apdus = self.bridge.apdus
         self.quiet = self.quiet + 1 if apdus == self.counted else 0
         self.counted = apdus
         return self.quiet < limits.ACTIVE_LOOKS
+
+    def _happenings(self) -> int:
+        return self.bridge.apdus + self.ledger.happenings
 
 
 @dataclass(slots=True)
@@ -346,6 +357,8 @@ class Bridges:
     def refresh_counters(self) -> None:
         """Bring the counters of the views up to date; the bridges do not report each APDU."""
         for key, running in self._running.items():
+            if running.rests:
+                continue
             active, counts = running.look(), running.ledger.counts()
             view = self._shelf.get(key)
             if view is None or (view.apdus, view.active) != (running.counted, active) or view.counts is not counts:
