@@ -79,6 +79,17 @@ def test_what_the_installer_puts_is_listed_and_nothing_else(tmp_path: Path) -> N
     assert [pattern for pattern in patterns if not any(Path(path).match(pattern) for path in installed)] == []
 
 
+def test_the_guide_and_examples_are_those_of_the_debian_package() -> None:
+    words = [
+        word for line in section(parse({}), "files").splitlines() if line.startswith("%doc ") for word in line.split()
+    ]
+    debian = [
+        path for kind in ("docs", "examples")
+        for path in (REPOSITORY / f"contrib/debian/virtcard.{kind}").read_text().split()
+    ]  # fmt: skip
+    assert set(debian) <= set(words)
+
+
 def test_the_version_is_ours() -> None:
     text = parse({})
     assert re.search(rf"(?m)^Version: +{re.escape(VERSION)}$", text)
@@ -100,6 +111,8 @@ def test_it_is_built_here_without_the_macros(tmp_path: Path) -> None:
     assert "libvirt.so.0()(64bit)" in query(package, "--requires")
     assert not {name for name in query(package, "--provides") if not name.startswith("virtcard")}
     (gnome,) = tmp_path.glob("virtcard-gnome-*.rpm")
+    documents = {str(Path(file).relative_to("/usr/share/doc")) for file in files if file.startswith("/usr/share/doc/")}
+    assert {"guide/README.md", "virtcard.py"} <= {name.partition("/")[2] for name in documents}
     extension = "/usr/share/gnome-shell/extensions/virtcard@virtcard.org/extension.js"
     assert {"/usr/bin/virtcard-gtk", extension} <= query(gnome, "--list")
     assert query(selinux, "--list") == {"/usr/share/selinux/packages/virtcard.pp"}
