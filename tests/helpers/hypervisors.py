@@ -18,7 +18,8 @@ from uuid import UUID
 import libvirt
 
 from virtcard.domain.events import EventKind, HypervisorEvent
-from virtcard.domain.libvirt import Hypervisor, our_error
+from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.libvirt.raised import our_error
 from virtcard.domain.record import DomainRecord
 
 PATIENCE = 30.0

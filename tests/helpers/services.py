@@ -27,7 +27,8 @@ from virtcard.bridge.status import BridgeState
 from virtcard.card.base import Card, Source
 from virtcard.card.sources import Sources
 from virtcard.daemon import Daemon, make_socket_dir
-from virtcard.domain.libvirt import INACTIVE_SECURE, Hypervisor
+from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.libvirt.reading import INACTIVE_SECURE
 from virtcard.domain.uri import parse_uri
 from virtcard.errors import NoSuchReader, VirtcardError
 from virtcard.names import METADATA_KEY, WISH_NAMESPACE, socket_name

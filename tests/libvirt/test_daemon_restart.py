@@ -13,9 +13,8 @@ import pytest
 from helpers.domains import domain_uuid, qemu_xml, reader_xml
 from helpers.hypervisors import Events, peer_pid
 from helpers.libvirtd import Libvirtd, private_libvirtd
-from virtcard.domain import libvirt as libvirt_module
 from virtcard.domain.events import CloseReason, EventKind, Lifecycle
-from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.libvirt import Hypervisor, connection
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.uri import parse_uri
 from virtcard.domain.worker import Worker
@@ -105,8 +104,8 @@ def test_call_during_the_kill_is_disconnected(libvirtd: Libvirtd, events: Events
 def test_daemon_that_hangs_is_given_up_by_keepalive(
     libvirtd: Libvirtd, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(libvirt_module, "KEEPALIVE_INTERVAL", 1)
-    monkeypatch.setattr(libvirt_module, "KEEPALIVE_COUNT", 1)
+    monkeypatch.setattr(connection, "KEEPALIVE_INTERVAL", 1)
+    monkeypatch.setattr(connection, "KEEPALIVE_COUNT", 1)
     hypervisor = Hypervisor(libvirtd.uri, events.hear)
     hypervisor.open()
     os.kill(libvirtd.pid, signal.SIGSTOP)

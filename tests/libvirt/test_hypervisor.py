@@ -21,7 +21,8 @@ from helpers.waiting import wait_until
 from virtcard.domain import events
 from virtcard.domain.events import EventKind, Lifecycle, Started, Stopped
 from virtcard.domain.failure import FROM_RPC, ErrorCode
-from virtcard.domain.libvirt import Hypervisor, ensure_event_loop
+from virtcard.domain.libvirt import Hypervisor
+from virtcard.domain.libvirt.loop import ensure_event_loop
 from virtcard.domain.probe import schema_probe
 from virtcard.errors import (
     Disconnected,
