@@ -90,7 +90,7 @@ def _dressed() -> Card:
     decision = Decision(Action.ALLOW, Rule(Action.ALLOW))
     return (
         Wardrobe(lambda _fitting, _operation: False)
-        .dress(Fitting(_leased(), 0, lambda: request, decision, Ledger(), lambda _atr: None))
+        .dress(Fitting(_leased(), 0, lambda: request, decision, lambda: decision.rule, Ledger(), lambda _atr: None))
         .card
     )
 

@@ -54,5 +54,5 @@ def dressed(
     request = Request(UUID(int=1), vm, source="card:jane", reader=reader)
     decision = decide(policy.rules, request)
     assert decision.action is not Action.DENY, decision
-    fitting = Fitting(card, 0, lambda: request, decision, Ledger(), lambda _atr: None)
+    fitting = Fitting(card, 0, lambda: request, decision, lambda: decision.rule, Ledger(), lambda _atr: None)
     return (wardrobe or Wardrobe(lambda _fitting, _operation: False)).dress(fitting)

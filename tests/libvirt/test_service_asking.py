@@ -14,7 +14,7 @@ import pytest
 from helpers.bus import run_async
 from helpers.domains import XHCI, domain_xml
 from helpers.fake_card import FakeCard
-from helpers.qemu_peer import NotTransacted, QemuPeer
+from helpers.qemu_peer import ATR, NotTransacted, QemuPeer
 from helpers.services import ServiceLab, has_card, refused, running_lab
 from helpers.soft_cards import PIN_DIGITS, empty_card
 from virtcard.card.base import CardEvent
@@ -201,6 +201,38 @@ def test_a_yes_for_a_session_is_over_when_the_person_logs_out_while_the_card_sta
     run_async(scene())
 
 
+def test_an_always_is_kept_the_card_stays_in_and_what_is_taken_back_is_asked_for_again() -> None:
+    async def scene() -> None:
+        agent = Agent("always", "deny")
+        async with with_card("always", agent) as (lab, peer):
+            assert await asked_in(peer, SIGN) == OK
+            (grant,) = lab.service.grants.all()
+            await lab.service.reload_policy()
+            assert await asked_in(peer, SIGN) == OK
+            assert agent.operations == ["sign"]
+            lab.service.grants.revoke(grant.id)
+            await lab.service.reload_policy()
+            assert await asked_in(peer, SIGN) == REFUSED
+            await lab.settled()
+            assert peer.types().count(ATR) == 1, "the card never left"
+
+    run_async(scene())
+
+
+def test_what_an_administrator_does_not_ask_for_any_more_is_not_asked_for_and_the_card_stays_in() -> None:
+    async def scene() -> None:
+        agent = Agent("once")
+        async with with_card("no", agent) as (lab, peer):
+            assert await asked_in(peer, SIGN) == OK
+            await lab.policy('action = "ask"\nask-for = ["pin"]\npin-reserve = 0')
+            assert await asked_in(peer, SIGN) == OK
+            assert agent.operations == ["sign"]
+            await lab.settled()
+            assert peer.types().count(ATR) == 1, "the card never left"
+
+    run_async(scene())
+
+
 def in_minutes(lab: ServiceLab, minutes: int) -> None:
     """It is so many minutes later for what persons have answered."""
     lab.daemon.asker._answers._clock = lambda: boot_time() + 60 * minutes
@@ -266,7 +298,7 @@ def test_a_software_card_that_goes_in_anew_while_a_person_thinks_has_one_user_an
             await asked_in(peer, SELECT_PIV)
             peer.send_apdu(PIV_PIN)
             await lab.until(lambda: agent.asked, "the person is asked")
-            await lab.policy(f'{rule}\nremember = "10m"')
+            await lab.policy(f'{rule}\nsharing = "exclusive"')
             await lab.until(lambda: "still at work" in lab.trouble("run"), "the card waits for that command")
             with pytest.raises(NotTransacted):
                 peer.answer()

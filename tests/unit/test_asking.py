@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -19,7 +20,7 @@ from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.asking import Asking
 from virtcard.service.grants import Grants
-from virtcard.service.question import Notice, Question
+from virtcard.service.question import Choice, Notice, Question
 from virtcard.service.seat import Person, Presence, Seat
 from virtcard.service.wardrobe import Fitting
 
@@ -57,12 +58,13 @@ class Scene:
         agents.add(agent := Agent())
         self.agent = agent
         self.looked = 0
+        self.rule = TEN_MINUTES
         self.asking = Asking(Asker(seat, agents, Grants(directory)), seat, agents)
 
     def sign(self, slot: int) -> asyncio.Future[bool]:
         """A command of the bridge of this reader, in its own thread: may it sign?"""
         decision = Decision(Action.ASK, TEN_MINUTES)
-        fitting = Fitting(FakeCard(), slot, self._request, decision, Ledger(), lambda _atr: None)
+        fitting = Fitting(FakeCard(), slot, self._request, decision, lambda: self.rule, Ledger(), lambda _atr: None)
         return asyncio.ensure_future(asyncio.to_thread(self.asking.in_command, fitting, AskFor.SIGN))
 
     async def both_wait(self) -> list[asyncio.Future[bool]]:
@@ -112,5 +114,24 @@ def test_a_no_is_for_both() -> None:
         scene.agent.says.put_nowait("deny")
         assert await asyncio.gather(*waiting) == [False, False]
         assert len(scene.agent.asked) == 1
+
+    in_scene(test)
+
+
+def test_what_the_policy_does_not_ask_for_any_more_is_a_yes() -> None:
+    async def test(scene: Scene) -> None:
+        scene.rule = Rule(Action.ALLOW)
+        assert await scene.sign(0)
+        assert scene.agent.asked == []
+
+    in_scene(test)
+
+
+def test_a_question_offers_what_the_policy_lets_a_person_say_now() -> None:
+    async def test(scene: Scene) -> None:
+        scene.rule = replace(TEN_MINUTES, remember=remember("no"))
+        scene.agent.says.put_nowait("time")
+        assert not await scene.sign(0)
+        assert [question.choices for question in scene.agent.asked] == [(Choice.ONCE,)]
 
     in_scene(test)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from virtcard.policy.decide import Request, decide, monitor, on_existing
 from virtcard.policy.lint import lint
 from virtcard.policy.load import Document, parse
-from virtcard.policy.model import NO_RULE, Action, Commands, Existing, Monitor, Place, Profile, Rule, Sharing
-from virtcard.policy.remember import Remember
+from virtcard.policy.model import NO_RULE, Action, AskFor, Commands, Existing, Monitor, Place, Profile, Rule, Sharing
+from virtcard.policy.remember import Remember, remember
 
 WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
 YUBIKEY = "Yubico YubiKey OTP+FIDO+CCID [CCID Interface] 00 00"
@@ -120,17 +120,33 @@ def test_no_rule_that_fits_is_no() -> None:
     assert decide((), REQUEST).action is Action.DENY
 
 
-def test_decisions_are_alike_when_they_treat_the_card_alike() -> None:
+def test_a_card_may_stay_as_it_is_for_a_decision_that_treats_it_alike() -> None:
     one = decide((Rule(Action.ALLOW, vm="win*", place=Place("a", 1)),), REQUEST)
     same = decide((Rule(Action.ALLOW, card="*", place=Place("b", 9)),), REQUEST)
-    assert one.is_like(same)
+    assert one.suits(same)
     for other in (
         Rule(Action.ALLOW, commands=Commands(Profile.FULL)),
         Rule(Action.ALLOW, pin_reserve=2),
         Rule(Action.ALLOW, sharing=Sharing.EXCLUSIVE),
-        Rule(Action.ASK),
     ):
-        assert not one.is_like(decide((other,), REQUEST))
+        assert not decide((other,), REQUEST).suits(one)
+
+
+def test_a_card_may_stay_as_it_is_when_less_is_asked_for_and_not_when_more_is() -> None:
+    allowed, inserted, signed, remembered = (
+        decide((rule,), REQUEST)
+        for rule in (
+            Rule(Action.ALLOW),
+            Rule(Action.ASK),
+            Rule(Action.ASK, ask_for=frozenset({AskFor.SIGN})),
+            Rule(Action.ASK, ask_for=frozenset({AskFor.SIGN}), remember=remember("10m")),
+        )
+    )
+    assert allowed.suits(inserted), "what is asked before the insertion is not asked by what is around a card"
+    assert inserted.suits(allowed)
+    assert allowed.suits(signed)
+    assert remembered.suits(signed)
+    assert not signed.suits(allowed)
 
 
 def test_what_enable_does_with_other_devices_is_the_first_rules_word_that_says_it() -> None:
@@ -157,7 +173,7 @@ def test_the_monitor_is_for_nobody_until_a_rule_for_the_machine_and_the_caller_s
 
 
 def test_a_card_is_not_treated_in_another_way_because_of_the_monitor() -> None:
-    assert decide((Rule(Action.ALLOW, monitor=Monitor.HEAL),), REQUEST).is_like(decide((Rule(Action.ALLOW),), REQUEST))
+    assert decide((Rule(Action.ALLOW, monitor=Monitor.HEAL),), REQUEST).suits(decide((Rule(Action.ALLOW),), REQUEST))
 
 
 NAMES = st.text("abw*?[]-@", max_size=6)

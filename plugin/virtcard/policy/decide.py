@@ -49,9 +49,11 @@ class Decision:
     rule: Rule
     why: tuple[Passed, ...] = ()
 
-    def is_like(self, other: Decision) -> bool:
-        """A card that was dressed by one need not be dressed anew for the other."""
-        return self.rule.terms == other.rule.terms
+    def suits(self, dressed: Decision) -> bool:
+        """A card that was dressed by `dressed` may stay as it is: it is treated alike, and what a person is asked for
+        now was asked for then. Whoever asks goes by what holds at that moment."""
+        now, then = self.rule, dressed.rule
+        return now.treatment == then.treatment and now.questions <= then.questions
 
 
 def decide(rules: Iterable[Rule], request: Request) -> Decision:

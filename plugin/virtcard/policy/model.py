@@ -160,9 +160,15 @@ class Rule:
         return (self.vm, self.card, self.atr, self.user)
 
     @property
-    def terms(self) -> Rule:
-        """What it says, without when it applies: equal terms treat a card alike."""
-        return replace(self, vm="", card="", atr="", user="", on_existing=None, monitor=None)
+    def treatment(self) -> Rule:
+        """What it says of a card that is in, without when it applies, and without its questions."""
+        unasked = replace(self, action=Action.ALLOW, ask_for=frozenset(), remember=NOT_REMEMBERED)
+        return replace(unasked, vm="", card="", atr="", user="", on_existing=None, monitor=None)
+
+    @property
+    def questions(self) -> frozenset[AskFor]:
+        """What a person is asked for while the card is in."""
+        return frozenset(each for each in AskFor if each is not AskFor.INSERT and self.asks_for(each))
 
     def asks_for(self, operation: AskFor) -> bool:
         """A person is to be asked before this."""

@@ -50,7 +50,9 @@ class Asking:
         """About the card that is in the reader now: an answer to the one before it says nothing about this one.
 
         Commands that ask the same, of two readers with one card, ask in turn: a yes for once is for one of them."""
-        request, rule = fitting.request(), fitting.decision.rule
+        request, rule = fitting.request(), fitting.rule()
+        if not rule.asks_for(operation):
+            return ""
         async with self._turns.setdefault(question(request, rule, operation).key, asyncio.Lock()):
             return await self(request, rule, operation, None)
 

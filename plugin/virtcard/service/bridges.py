@@ -89,6 +89,9 @@ class _Seated:
     wanted: Wanted
     """With `reader` and `atr` as they are."""
     decision: Decision
+    """By which it was dressed."""
+    now: Decision
+    """What the policy says since; it suits the one before."""
 
 
 class Bridges:
@@ -177,7 +180,8 @@ class Bridges:
         card = await self._open(key, running, wanted.source)
         wanted = self._known(wanted, card)
         try:
-            self._seat(key, running, _Seated(card, wanted, self._gate.judge(wanted.request, wanted.consents)))
+            decision = self._gate.judge(wanted.request, wanted.consents)
+            self._seat(key, running, _Seated(card, wanted, decision, decision))
         except VirtcardError:
             start(card.power_off)
             running.renewed = None
@@ -243,11 +247,11 @@ class Bridges:
         now = seated.wanted.request
         wanted = replace(wanted, request=replace(wanted.request, reader=now.reader, atr=now.atr))
         decision = self._gate.judge(wanted.request, wanted.consents, is_in=True)
-        if not decision.is_like(seated.decision):
+        if not decision.suits(seated.decision):
             self.take_out(key)
             running.renewed = seated
             return False
-        seated.wanted, seated.decision = wanted, decision
+        seated.wanted, seated.now = wanted, decision
         return True
 
     async def _open(self, key: Key, running: _Running, source: str) -> Card:
@@ -279,6 +283,7 @@ class Bridges:
                 key[1],
                 lambda: seated.wanted.request,
                 seated.decision,
+                lambda: seated.now.rule,
                 running.ledger,
                 admit,
                 before.card if before else None,
@@ -306,7 +311,7 @@ class Bridges:
             found = self._gate.judge(wanted.request, wanted.consents)
         except Denied as denied:
             raise CardError(denied.message, hint=denied.hint) from denied
-        if not found.is_like(decision):
+        if not found.suits(decision):
             raise CardError("The policy treats the card in the reader in another way; it goes in anew.")
 
     def _found(self, key: Key, seated: _Seated, wanted: Wanted) -> None:

@@ -47,6 +47,8 @@ class Fitting:
     request: Callable[[], Request]
     """What was asked for, on the event loop with the ATR of the card that is in the host reader now."""
     decision: Decision
+    rule: Callable[[], Rule]
+    """What the policy says now, on the event loop: it may ask for less than the decision."""
     ledger: Ledger
     """Of the bridge: it goes on counting from card to card, and hears what the guard stops."""
     admit: Callable[[bytes], None]
