@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -102,6 +103,44 @@ def test_every_room_of_the_architecture_is_there_and_no_other() -> None:
     rooms = set(re.findall(r"^      (\w+)/ ", drawn, re.MULTILINE))
     here = {path.name for path in (HOUSE / "plugin" / "virtcard").iterdir() if path.is_dir()} - {"__pycache__"}
     assert rooms == here
+
+
+def drawn_rooms() -> dict[str, set[str]]:
+    """The folders of the drawing below plugin/virtcard, and the modules that each names."""
+    drawing = ARCHITECTURE.split("    plugin/virtcard/\n")[1].split("    tests/")[0]
+    found: dict[str, set[str]] = {"": set()}
+    above = [(4, "")]
+    for line in drawing.splitlines():
+        indent = len(line) - len(line.lstrip())
+        while above[-1][0] >= indent:
+            above.pop()
+        folder = above[-1][1]
+        if room := re.match(r" *(\w+)/ ", line):
+            folder = f"{folder}/{room[1]}".removeprefix("/")
+            above.append((indent, folder))
+        found.setdefault(folder, set()).update(re.findall(r"[\w*]+\.py", line))
+    return found
+
+
+def modules_by_folder() -> dict[str, set[str]]:
+    """What there is; "__init__.py" needs no name."""
+    root = HOUSE / "plugin/virtcard"
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        folder = str(path.parent.relative_to(root)).removeprefix(".")
+        found.setdefault(folder, set()).add(path.name)
+    return {folder: names - {"__init__.py"} for folder, names in found.items()}
+
+
+@pytest.mark.parametrize("folder", sorted(modules_by_folder()))
+def test_each_module_stands_in_its_room_of_the_architecture(folder: str) -> None:
+    """A room that is drawn without modules is one for all that is in it and below."""
+    rooms, here = drawn_rooms(), modules_by_folder()[folder]
+    room = next(each for each in (folder, *map(str, PurePath(folder).parents)) if each in rooms)
+    named = rooms[room]
+    assert room == folder or not named
+    assert [name for name in sorted(here) if named and not any(fnmatch(name, each) for each in named)] == []
+    assert [each for each in named if not any(fnmatch(name, each) for name in {*here, "__init__.py"})] == []
 
 
 def test_every_module_that_the_architecture_names_exists() -> None:
