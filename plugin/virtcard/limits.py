@@ -144,7 +144,14 @@ BRIDGE_PAUSE: Final = 5.0
 anew: time for a host to recover, and little for a person who waits."""
 
 RECONCILE_PERIOD: Final = 60.0
-"""Seconds between slow passes over everything: some changes send no event."""
+"""Seconds between slow passes over everything, at least: some changes send no event."""
+
+RECONCILE_PERIOD_MAX: Final = 600.0
+"""And at most."""
+
+PASS_SHARE: Final = 0.004
+"""The part of the time that slow passes take, ours and libvirt's: with a thousand domains one takes about two seconds,
+and then the next comes after ten minutes."""
 
 PASS_PATIENCE: Final = 300.0
 """Seconds that one pass over everything may take before systemd's watchdog hears that the daemon does not live. With

@@ -35,6 +35,7 @@ from virtcard.card.soft.material import Material  # noqa: E402
 from virtcard.card.soft.model import Algorithm  # noqa: E402
 from virtcard.card.soft.store import Store  # noqa: E402
 from virtcard.limits import ACK_PATIENCE, INSERT_GAP  # noqa: E402
+from virtcard.service.pace import pause_after  # noqa: E402
 from virtcard.wire.apdu import CommandApdu  # noqa: E402
 from virtcard.wire.tlv import build  # noqa: E402
 
@@ -119,12 +120,14 @@ def _idle(daemon: Hosted, size: int) -> dict[str, float]:
 
 
 def _passes(daemon: Hosted, size: int) -> dict[str, float]:
-    """One more look at everything, as each minute."""
+    """One more look at everything, and what such looks take as often as they come."""
     before = daemon.figures().processor
     taken = [daemon.ask("full_pass") for _ in range(PASSES)]
+    processor = (daemon.figures().processor - before) / PASSES
     return {
         f"next_pass_{size}_s": median(taken),
-        f"next_pass_{size}_cpu_s": (daemon.figures().processor - before) / PASSES,
+        f"next_pass_{size}_cpu_s": processor,
+        f"passes_cpu_{size}_percent": 100 * processor / pause_after(median(taken)),
     }
 
 

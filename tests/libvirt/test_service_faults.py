@@ -18,7 +18,7 @@ from virtcard.card.base import CardEvent
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import Disconnected, Failed, LibvirtFailed
-from virtcard.service import core
+from virtcard.service import core, pace
 from virtcard.service.reconcile import Reconciler
 
 NAMES = ("a", "b", "c")
@@ -74,7 +74,7 @@ def test_line_to_libvirt_is_tried_again_when_the_first_pass_fails(
 
 
 def test_failed_slow_passes_do_not_end_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "RECONCILE_PERIOD", 0.01)
+    monkeypatch.setattr(pace, "RECONCILE_PERIOD", 0.01)
     errors: list[Exception] = [ValueError("a bug"), Disconnected("libvirt is away."), OSError("what?")]
     real = core.VirtcardService.full_pass
 

@@ -20,7 +20,7 @@ from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
 from virtcard.domain.viewers import QUERY, read_channels
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
-from virtcard.limits import BRIDGE_PAUSE, PASS_LOOKS_MAX, PASS_PATIENCE, RECONCILE_PERIOD
+from virtcard.limits import BRIDGE_PAUSE, PASS_LOOKS_MAX, PASS_PATIENCE
 from virtcard.names import WISH_NAMESPACE
 from virtcard.policy.model import Monitor
 from virtcard.service.agents import Agents
@@ -33,12 +33,14 @@ from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
 from virtcard.service.naming import named
+from virtcard.service.pace import give_back_memory, pause_after
 from virtcard.service.permission import Denied, Wanted
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.record import Recorder
 from virtcard.service.registry import Registry
 from virtcard.service.slots import chosen_slot
+from virtcard.service.threads import start
 from virtcard.service.tracing import Tracing
 from virtcard.service.turns import Turns
 from virtcard.service.viewers import Viewers
@@ -92,6 +94,7 @@ class VirtcardService:
         """Machines whose bridges must begin anew."""
         self._passing = asyncio.Lock()
         self._pass_began: float | None = None
+        self._pass_took = 0.0
         self._latecomers = Latecomers(self._look_for_unknown)
         self._status_listeners: list[Callable[[StatusView], None]] = []
 
@@ -299,7 +302,9 @@ class VirtcardService:
             self._pass_began = time.monotonic()
             try:
                 await self._pass()
+                await asyncio.wrap_future(start(give_back_memory))
             finally:
+                self._pass_took = time.monotonic() - self._pass_began
                 self._pass_began = None
 
     async def _pass(self) -> None:
@@ -353,7 +358,7 @@ class VirtcardService:
 
     async def _slow_passes(self) -> None:
         while True:
-            await asyncio.sleep(RECONCILE_PERIOD)
+            await asyncio.sleep(pause_after(self._pass_took))
             try:
                 await self.full_pass()
             except VirtcardError as error:
