@@ -187,6 +187,10 @@ class ReaderGone(CardError):
     kind = "ReaderGone"
 
 
+class NotSent(CardError):
+    """The command did not reach the card, and shall not: nobody waits for it, or it was asked before a logout."""
+
+
 class CardWasReset(CardError):
     """Somebody else reset the card: the command was not sent, and the login state is gone."""
 

@@ -99,7 +99,8 @@ LEASE_PAUSE: Final = 0.25
 100 ms (PCSCLITE_LOCK_POLL_RATE), and those that only connect are looked after as often."""
 
 LEASE_PATIENCE: Final = 15.0
-"""Seconds to wait for a lease: the rest of TRANSMIT_PATIENCE is for the reset, the selection and the command."""
+"""Seconds from the beginning of a command in which it must have its lease and its turn at a PIN, a person's answer
+before included: the rest of TRANSMIT_PATIENCE is for the reset, the selection and the command."""
 
 SWITCH_INTERVAL: Final = 0.02
 """Seconds that a thread waits for the interpreter before it insists (sys.setswitchinterval). When a thousand guests are

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from helpers.bus import eventually, run_async
+from helpers.errands import Sent
 from helpers.fake_card import FakeCard
 from virtcard.card.audit import Ledger
 from virtcard.policy.decide import Decision, Request
@@ -37,13 +38,14 @@ class Agent:
     def __init__(self) -> None:
         self.asked: list[Question] = []
         self.says: asyncio.Queue[str] = asyncio.Queue()
+        self.cancelled: list[str] = []
 
     async def ask(self, number: str, question: Question) -> object:
         self.asked.append(question)
         return await self.says.get()
 
     def cancel(self, number: str) -> None:
-        """Nothing."""
+        self.cancelled.append(number)
 
     def tell(self, notice: Notice) -> None:
         """Nothing."""
@@ -63,9 +65,12 @@ class Scene:
 
     def sign(self, slot: int) -> asyncio.Future[bool]:
         """A command of the bridge of this reader, in its own thread: may it sign?"""
+        return asyncio.ensure_future(asyncio.to_thread(self.in_command, slot))
+
+    def in_command(self, slot: int) -> bool:
         decision = Decision(Action.ASK, TEN_MINUTES)
         fitting = Fitting(FakeCard(), slot, self._request, decision, lambda: self.rule, Ledger(), lambda _atr: None)
-        return asyncio.ensure_future(asyncio.to_thread(self.asking.in_command, fitting, AskFor.SIGN))
+        return self.asking.in_command(fitting, AskFor.SIGN)
 
     async def both_wait(self) -> list[asyncio.Future[bool]]:
         """Two of them at once; one question is open."""
@@ -104,6 +109,18 @@ def test_a_yes_for_a_time_is_for_both() -> None:
         scene.agent.says.put_nowait("time")
         assert await asyncio.gather(*waiting) == [True, True]
         assert len(scene.agent.asked) == 1
+
+    in_scene(test)
+
+
+def test_a_question_goes_from_the_screen_when_nobody_waits_for_its_command_any_more() -> None:
+    async def test(scene: Scene) -> None:
+        sent = Sent(lambda: bytes([scene.in_command(0)]))
+        await eventually(lambda: scene.agent.asked, "it asks")
+        sent.give_up()
+        await eventually(lambda: scene.agent.cancelled, "the question is gone")
+        await asyncio.to_thread(sent.join, 5)
+        assert sent.answer == bytes([False])
 
     in_scene(test)
 

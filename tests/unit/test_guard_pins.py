@@ -31,7 +31,7 @@ from virtcard.card.base import CardEvent
 from virtcard.card.guard.guard import Guard
 from virtcard.card.guard.ledger import PinLedgers
 from virtcard.card.guard.refusal import Reason
-from virtcard.errors import CardError, CardWasReset
+from virtcard.errors import CardError, CardWasReset, NotSent
 
 RIGHT, WRONG = "0020008004" + b"1234".hex(), "0020008004" + b"9999".hex()
 PIV_RIGHT, PIV_WRONG = "0020008008313233343536FFFF", "0020008008393939393939FFFF"
@@ -155,7 +155,7 @@ def test_machines_that_try_at_the_same_time_do_not_pass_each_other() -> None:
 
 
 def test_a_machine_whose_pin_takes_for_ever_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TRANSMIT_PATIENCE", 0.01)
+    monkeypatch.setattr(limits, "LEASE_PATIENCE", 0.01)
     ledgers = PinLedgers()
     guarded = selected(Guarded(PinCard(), reserve=1, ledgers=ledgers), PIV)
     with ledgers.of("a reader", guarded.card.atr).turn(), pytest.raises(CardError, match="Another virtual machine"):
@@ -483,13 +483,23 @@ def test_a_try_without_an_answer_counts() -> None:
     assert guarded.send(WRONG) == STOPPED
 
 
-def test_a_try_that_never_reached_the_card_does_not_count() -> None:
+@pytest.mark.parametrize("error", [CardWasReset("Another program reset the card."), NotSent("Nobody waits for it.")])
+def test_a_try_that_never_reached_the_card_does_not_count(error: CardError) -> None:
     guarded = selected(Guarded(reserve=1), FOREIGN)
     guarded.card.default = b"\x6d\0"
-    guarded.card.answers[bytes.fromhex(WRONG)] = CardWasReset("Another program reset the card.")
+    guarded.card.answers[bytes.fromhex(WRONG)] = error
     for _ in range(5):
-        with pytest.raises(CardWasReset):
+        with pytest.raises(type(error)):
             guarded.send(WRONG)
+
+
+def test_a_command_that_was_not_sent_leaves_selected_what_was() -> None:
+    guarded = selected(Guarded(), PIV)
+    other = bytes.fromhex(f"00A40400{len(OPENPGP) // 2:02X}{OPENPGP}")
+    guarded.card.answers[other] = NotSent("Nobody waits for it.")
+    with pytest.raises(NotSent):
+        guarded.send(other)
+    assert guarded.passes("00CB3FFF055C035FC102")
 
 
 def test_a_reset_while_the_card_is_asked_is_told() -> None:

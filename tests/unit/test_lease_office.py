@@ -37,8 +37,8 @@ class Someone:
             self.office.release(self)
         return not self.busy
 
-    def take(self, begin: Callable[[], None] = lambda: None) -> None:
-        self.office.take(self, begin, self.undone.set)
+    def take(self, begin: Callable[[], None] = lambda: None, check: Callable[[], None] = lambda: None) -> None:
+        self.office.take(self, begin, self.undone.set, check)
         self.order.append(self.name)
 
 

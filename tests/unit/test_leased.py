@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from helpers.errands import Sent
 from helpers.fake_card import ATR, OK
 from helpers.shared_card import PROTECTED, QUICK, READ, VERIFY, SharedLab, send
 from helpers.waiting import wait_until
@@ -15,7 +16,7 @@ from virtcard.card.base import CardEvent, Transmission
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseRules
 from virtcard.card.selection import Selection
-from virtcard.errors import Busy, CardAbsent, CardChanged, CardError, CardWasReset, ReaderGone
+from virtcard.errors import Busy, CardAbsent, CardChanged, CardError, CardWasReset, NotSent, ReaderGone
 
 SELECT = bytes.fromhex("00a4040009a00000030800001000")
 CHAIN = bytes.fromhex("102a9e9a0400010203")
@@ -257,7 +258,173 @@ def test_program_that_resets_for_ever_is_an_error(lab: SharedLab) -> None:
     assert READ.hex() not in lab.physical.did("vm")
 
 
+# Threads that are given up.
+
+
+def until_it_waits(lab: SharedLab) -> None:
+    wait_until(lambda: lab.office.waiting, 5, "it waits for the lease", 0.002)
+
+
+def test_command_that_is_given_up_while_it_waits_for_the_lease_is_not_sent(lab: SharedLab) -> None:
+    one, _ = lab.machine("one")
+    other, handle = lab.machine("other")
+    send(one, VERIFY)
+    sent = Sent(lambda: other.transmit(VERIFY))
+    until_it_waits(lab)
+    began = time.monotonic()
+    sent.give_up()
+    assert isinstance(sent.ended().error, NotSent)
+    assert time.monotonic() - began < QUICK.patience, "it is woken"
+    assert not lab.office.waiting
+    until(lab, "one", "end with reset")
+    assert handle.commands == []
+    send(other, VERIFY)
+
+
+def test_command_that_is_given_up_while_a_host_program_has_the_card_is_not_sent(lab: SharedLab) -> None:
+    card, handle = lab.machine("vm")
+    with lab.physical.turn:
+        sent = Sent(lambda: card.transmit(VERIFY))
+        wait_until(lambda: not lab.office.waiting, 5, "the clerk waits in pcscd", 0.002)
+        sent.give_up()
+        assert isinstance(sent.ended().error, NotSent)
+    until(lab, "vm", "end")
+    assert handle.commands == []
+
+
+def test_command_that_is_given_up_within_the_replay_of_a_selection_is_not_sent(lab: SharedLab) -> None:
+    leased, handle = lab.machine("vm")
+    card = Selection(leased)
+    card.transmit(SELECT)
+    until(lab, "vm", "end")
+    handle.commands.clear()
+    handle.gate.clear()
+    sent = Sent(lambda: card.transmit(VERIFY))
+    assert handle.waiting.wait(5)
+    sent.give_up()
+    handle.gate.set()
+    assert isinstance(sent.ended().error, NotSent)
+    assert handle.commands == [SELECT]
+
+
+def test_command_that_is_given_up_while_its_lease_is_kept_is_not_sent(lab: SharedLab) -> None:
+    card, handle = lab.machine("vm")
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask_and_send() -> bytes:
+        with card.kept():
+            asked.set()
+            assert answered.wait(5)
+            return card.transmit(VERIFY)
+
+    sent = Sent(ask_and_send)
+    assert asked.wait(5)
+    sent.give_up()
+    answered.set()
+    assert isinstance(sent.ended().error, NotSent)
+    assert handle.commands == []
+
+
+def test_thread_that_is_given_up_does_not_power_the_card_on(lab: SharedLab) -> None:
+    one, _ = lab.machine("one")
+    other, handle = lab.newcomer("other")
+    send(one, VERIFY)
+    sent = Sent(other.power_on)
+    until_it_waits(lab)
+    sent.give_up()
+    assert isinstance(sent.ended().error, NotSent)
+    assert handle.calls == []
+    assert other.power_on() == ATR
+
+
+def test_time_that_a_command_spent_before_counts_for_the_lease(lab: SharedLab) -> None:
+    """As the time that a person took to answer."""
+    one, handle = lab.machine("one")
+    other, _ = lab.machine("other")
+    handle.gate.clear()
+    holder = Sent(lambda: one.transmit(READ))
+    assert handle.waiting.wait(5)
+    began = time.monotonic()
+
+    def ask_and_send() -> bytes:
+        threading.Event().wait(QUICK.patience / 2)
+        return other.transmit(VERIFY)
+
+    assert "in use elsewhere" in str(Sent(ask_and_send).ended().error)
+    assert time.monotonic() - began < 1.5 * QUICK.patience
+    handle.gate.set()
+    holder.ended()
+
+
 # Logging out.
+
+
+def test_command_that_waits_for_the_lease_across_a_logout_is_not_sent(lab: SharedLab) -> None:
+    """A PIN of before would log in a machine that was reset since."""
+    one, _ = lab.machine("one")
+    other, handle = lab.machine("other")
+    send(one, VERIFY)
+    sent = Sent(lambda: Selection(other).transmit(VERIFY))
+    until_it_waits(lab)
+    other.logout()
+    assert isinstance(sent.ended().error, NotSent)
+    until(lab, "one", "end with reset")
+    assert handle.commands == []
+    assert Sent(lambda: other.transmit(READ)).ended().answer == OK
+
+
+def test_command_that_waits_elsewhere_across_a_logout_is_not_sent(lab: SharedLab) -> None:
+    """For a person's answer, with the lease or without."""
+    card, handle = lab.machine("vm")
+    send(card, READ)
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask_and_send() -> bytes:
+        asked.set()
+        assert answered.wait(5)
+        return Selection(card).transmit(VERIFY)
+
+    sent = Sent(ask_and_send)
+    assert asked.wait(5)
+    card.logout()
+    until(lab, "vm", "end with reset")
+    answered.set()
+    assert isinstance(sent.ended().error, NotSent)
+    assert handle.commands == [READ]
+
+
+def test_logout_while_the_lease_comes_is_not_lost(lab: SharedLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state that was lost before is told to the next command all the same."""
+    card, handle = lab.machine("vm")
+    send(card, READ)
+    until(lab, "vm", "end")
+    reset = handle.reset
+
+    def reset_and_log_out() -> bytes:
+        card.logout()
+        return reset()
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(handle, "reset", reset_and_log_out)
+        assert isinstance(Sent(lambda: card.transmit(VERIFY)).ended().error, NotSent)
+    until(lab, "vm", "end with reset")
+    assert isinstance(Sent(lambda: card.transmit(READ)).ended().error, CardWasReset)
+    assert Sent(lambda: card.transmit(READ)).ended().answer == OK
+    assert handle.commands == [READ, READ]
+
+
+def test_logout_while_the_lease_is_kept_reaches_the_command_that_began_before(lab: SharedLab) -> None:
+    card, handle = lab.machine("vm")
+
+    def ask_and_send() -> bytes:
+        with card.kept():
+            card.transmit(READ)
+            card.logout()
+            return card.transmit(VERIFY)
+
+    assert isinstance(Sent(ask_and_send).ended().error, NotSent)
+    assert handle.commands == [READ]
+    until(lab, "vm", "end with reset")
 
 
 def test_logout_ends_the_lease_with_a_reset(lab: SharedLab) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from helpers.errands import Sent
 from helpers.fake_card import ATR, OK, FakeCard
 from virtcard.card.base import CardEvent, Transmission
 from virtcard.card.logout import LogoutByReset
@@ -19,7 +22,7 @@ from virtcard.domain.events import (
     came_in,
     ends_login,
 )
-from virtcard.errors import CardChanged, CardError, CardWasReset
+from virtcard.errors import CardChanged, CardError, CardWasReset, NotSent
 
 SELECT = bytes.fromhex("00a4040005a000000308")
 READ = bytes.fromhex("00b0000010")
@@ -89,6 +92,35 @@ def test_next_command_finds_the_card_reset_and_is_not_sent(inner: FakeCard, card
     assert (inner.calls, inner.commands) == (["power_on", "reset"], [])
     assert card.transmit(READ) == OK
     assert inner.calls.count("reset") == 1
+
+
+def test_command_of_before_the_logout_is_not_sent(inner: FakeCard, card: LogoutByReset) -> None:
+    """One that waited for a person: its PIN would log in a machine that was reset since."""
+
+    def ask_and_send() -> bytes:
+        card.logout()
+        return Selection(card).transmit(READ)
+
+    assert isinstance(Sent(ask_and_send).ended().error, NotSent)
+    assert inner.commands == []
+    assert isinstance(Sent(lambda: card.transmit(READ)).ended().error, CardWasReset)
+    assert Sent(lambda: card.transmit(READ)).ended().answer == OK
+
+
+def test_command_of_a_thread_that_was_given_up_is_not_sent(inner: FakeCard, card: LogoutByReset) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask_and_send() -> bytes:
+        asked.set()
+        assert answered.wait(5)
+        return card.transmit(READ)
+
+    sent = Sent(ask_and_send)
+    assert asked.wait(5)
+    sent.give_up()
+    answered.set()
+    assert isinstance(sent.ended().error, NotSent)
+    assert inner.commands == []
 
 
 def test_guest_keeps_its_selection(inner: FakeCard, card: LogoutByReset) -> None:

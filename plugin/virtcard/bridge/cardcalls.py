@@ -67,7 +67,7 @@ class CardCalls:
         """Call the card, watched; CardError in place of any other exception."""
         core = self._core
         with core.lock:
-            core.busy = slot
+            core.enter(slot)
             core.watch.start(core.patience.get(Timer.TRANSMIT, limits.TRANSMIT_PATIENCE))
         try:
             return call()

@@ -18,6 +18,7 @@ from virtcard.bridge.seat import Seat, Slot
 from virtcard.bridge.status import BridgeState, BridgeStatus, Bulletin, Observer
 from virtcard.bridge.timers import Timers
 from virtcard.card.base import Card, CardEvent, Transmission
+from virtcard.card.errand import Errand, errand
 from virtcard.errors import (
     NO_TROUBLE,
     CardAbsent,
@@ -38,8 +39,8 @@ REFUSED: Final = "The virtual reader did not take the card's answer to reset."
 class Core:
     """Methods are called with `lock` held, from any thread; the few that take it themselves say so.
 
-    `busy` is the card that the worker is inside now. `hire` starts a worker; a worker whose generation is not
-    `generation` was given up. `chores` says that the worker should look what there is to do.
+    `busy` is the card that the worker is inside now, on its `errand`. `hire` starts a worker; a worker whose generation
+    is not `generation` was given up. `chores` says that the worker should look what there is to do.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Core:
         self.state = BridgeState.CONNECTING
         self.apdus = 0
         self.busy: Slot | None = None
+        self.errand = Errand()
         self.generation = 0
         self.chores = True
         self.stopping = False
@@ -136,11 +138,20 @@ class Core:
                 self.give_up_worker()
                 self.kick()
 
+    def enter(self, slot: Slot) -> None:
+        """The worker goes inside a card; called on its thread."""
+        self.busy = slot
+        self.errand = errand()
+        self.errand.begin()
+
     def give_up_worker(self) -> None:
-        """When the worker is inside a card, a fresh one takes over; the card is the old one's until it comes back."""
+        """When the worker is inside a card, a fresh one takes over; the card is the old one's until it comes back.
+
+        What the old one has not sent to the card by now it does not send."""
         if self.busy is not None:
             self.busy.stuck = True
             self.busy = None
+            self.errand.give_up()
             self.watch.stop()
             self.hire()
 

@@ -124,7 +124,7 @@ class Worker:
                 return
             command = talk.commands.pop(0)
             slot.fresh = False
-            core.busy = slot
+            core.enter(slot)
         error: CardError | None = None
         response = b""
         try:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from virtcard.card.base import Card, CardListener, Transmission
+from virtcard.card.errand import errand
 from virtcard.errors import CardChanged, CardWasReset
 
 
 class LogoutByReset:
     """A Card around a Card that nobody shares; put a Selection around it.
 
-    After `logout` the next command finds the card reset: it is not sent, and CardWasReset is raised.
+    After `logout` the next command finds the card reset: it is not sent, and CardWasReset is raised. NotSent for one
+    that was asked before the logout, or whose thread was given up.
     """
 
     def __init__(self, card: Card) -> None:
         self._card = card
         self._due = False
+        self._logged_out = -math.inf
         self._atr = b""
 
     @property
@@ -30,7 +36,9 @@ class LogoutByReset:
 
     def transmit(self, command: bytes) -> bytes:
         """The card's answer; see the class for what else may happen."""
-        if self._due:
+        mine = errand()
+        if self._due or mine.given_up:
+            mine.check(self._logged_out)
             self._log_out()
         return self._card.transmit(command)
 
@@ -50,6 +58,7 @@ class LogoutByReset:
 
     def logout(self) -> None:
         """End the login before the next command. From any thread, and never waits."""
+        self._logged_out = time.monotonic()
         self._due = True
 
     def _log_out(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import CancelledError
 from weakref import WeakValueDictionary
 
+from virtcard.card.errand import errand
 from virtcard.limits import ASK_IN_COMMAND_PATIENCE
 from virtcard.policy.decide import Request
 from virtcard.policy.model import AskFor, Rule
@@ -38,10 +39,12 @@ class Asking:
         return "" if answer.allowed else answer.why
 
     def in_command(self, fitting: Fitting, operation: AskFor) -> bool:
-        """The same in a bridge's thread, while the guest waits for its command: yes, or no."""
+        """The same in a bridge's thread, while the guest waits for its command: yes, or no. When the guest waits no
+        more, the question goes from the screen."""
         asking = asyncio.run_coroutine_threadsafe(self._ask_now(fitting, operation), self._loop)
         try:
-            return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
+            with errand().woken_by(asking.cancel):
+                return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
         except (TimeoutError, CancelledError):
             asking.cancel()
             return False

@@ -21,7 +21,7 @@ from virtcard.card.guard.pins import PinGuard
 from virtcard.card.guard.profile import Profile
 from virtcard.card.guard.refusal import OF_VERDICT, Reason, Refusal
 from virtcard.card.guard.table import Selected, Table, Verdict
-from virtcard.errors import CardError, CardWasReset
+from virtcard.errors import CardError, CardWasReset, NotSent
 from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, Sw
 from virtcard.wire.malformed import Malformed
 
@@ -227,7 +227,7 @@ class Guard:
     def _failed(self, command: Command, error: CardError) -> None:
         if isinstance(error, CardWasReset):
             self._forget()
-        else:
+        elif not isinstance(error, NotSent):
             self._channels.lost(command)
             self._begun = b""
             self._follow()

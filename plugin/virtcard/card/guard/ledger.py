@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from virtcard import limits
+from virtcard.card.errand import errand
 from virtcard.card.guard.attempts import KEY, Attempt, Reference, by_status
 from virtcard.errors import CardError
 from virtcard.wire.apdu import Sw
@@ -44,7 +45,7 @@ class PinLedger:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """One attempt at a time, of all bridges; CardError when another one takes too long."""
-        if not self._turn.acquire(timeout=limits.TRANSMIT_PATIENCE):
+        if not self._turn.acquire(timeout=max(0.0, limits.LEASE_PATIENCE - errand().spent())):
             raise CardError("Another virtual machine is busy with the PIN of this card.", hint="Try again.")
         try:
             yield

@@ -33,7 +33,7 @@ from virtcard.card.guard.commands import ENVELOPES, GENERAL_AUTHENTICATE, REFERE
 from virtcard.card.guard.ledger import PinLedger, PinLedgers
 from virtcard.card.guard.refusal import Reason, Refusal
 from virtcard.card.guard.table import Selected
-from virtcard.errors import CardError, CardWasReset
+from virtcard.errors import CardError, CardWasReset, NotSent
 from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, WRONG_LE, Sw
 from virtcard.wire.malformed import Malformed
 
@@ -162,7 +162,7 @@ class PinGuard:
     def _sent(self, attempt: Attempt, command: Command, send: Send) -> bytes:
         try:
             response = send(command.raw)
-        except CardWasReset:
+        except (CardWasReset, NotSent):
             raise
         except CardError:
             self._ledger.note(attempt, None)

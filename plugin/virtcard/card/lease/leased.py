@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from virtcard.card.base import CardListener, SharedCard, Transmission
+from virtcard.card.errand import errand
 from virtcard.card.lease.office import LeaseOffice
 from virtcard.card.lease.rules import SHARED, LeaseRules
 from virtcard.card.lease.watch import Watch
@@ -26,7 +27,8 @@ class Leased:
 
     The first command takes the lease, and the office's clerk ends it by time. When the guest's state on the card was
     lost since its last command, the command is not sent but answered by CardWasReset, with the lease in hand for the
-    replay; CardChanged when only a fresh card will do. `exclusive` is one lease from `power_on` to `power_off`.
+    replay; CardChanged when only a fresh card will do. NotSent when its thread was given up, or the machine's login was
+    ended, while it waited. `exclusive` is one lease from `power_on` to `power_off`.
     """
 
     def __init__(self, card: SharedCard, office: LeaseOffice, rules: LeaseRules = SHARED) -> None:
@@ -46,7 +48,9 @@ class Leased:
         self._kept = False
         """The lease ends when `kept` does."""
         self._untold: CardWasReset | None = None
-        """What the next command is to hear of the lease that `kept` took."""
+        """What the next command is to hear of this lease, which was taken for another purpose."""
+        self._logged_out = -math.inf
+        """When a login was ended last: older commands are not sent any more."""
         self._powered = False
         self._fresh = False
         """The guest has had no command answered since the card was powered on."""
@@ -87,7 +91,7 @@ class Leased:
             exclusive = self._rules.exclusive
             self._join(exclusive)
             try:
-                self._office.take(self, _nothing, _nothing)
+                self._office.take(self, _nothing, _nothing, errand().check)
                 self._atr = self._card.power_on(exclusive=exclusive)
                 self._arrive(exclusive)
             except BaseException:
@@ -102,6 +106,9 @@ class Leased:
         with self._lock:
             if self._due or not self._held:
                 self._take()
+            mine = errand()
+            if mine.given_up:
+                mine.check()
             try:
                 response = self._card.transmit(command)
             except BaseException as error:
@@ -144,7 +151,7 @@ class Leased:
                 if self._due or not self._held or self._is_due():
                     self._take()
             except CardWasReset as error:
-                self._untold, self._due = error, True
+                self._tell_later(error)
             self._kept = True
         try:
             yield
@@ -153,10 +160,12 @@ class Leased:
             self._office.poke()
 
     def logout(self) -> None:
-        """End the login now: the lease is given up, with a reset, as soon as the card is done with its command."""
+        """End the login now: the lease is given up, with a reset, as soon as the card is done with its command. A
+        command that waits for the lease is not sent."""
+        self._logged_out = time.monotonic()
         if self._held:
             self._ending = self._due = True
-            self._office.poke()
+        self._office.poke()
 
     # The lease.
 
@@ -225,6 +234,7 @@ class Leased:
 
     def _take(self) -> None:
         """The lease is ours afterwards, and the card as the guest left it."""
+        self._check()
         if self._untold is not None:
             error, self._untold = self._untold, None
             self._not_due()
@@ -238,19 +248,31 @@ class Leased:
             if not self._is_due():
                 return
             self._give_up()
-        self._office.take(self, self._begin, self._undo)
+        self._office.take(self, self._begin, self._undo, self._check)
         self._hold()
         try:
             self._look()
+        except CardChanged:
+            self._fresh = False
+            self._give_up()
+            raise
         except CardWasReset as error:
             self._fresh = False
-            if isinstance(error, CardChanged):
-                self._give_up()
+            self._tell_later(error)
+            self._check()
+            self._untold, self._due = None, self._ending
             raise
         except BaseException:
             self._give_up()
             raise
         self._fresh = False
+        self._check()
+
+    def _check(self) -> None:
+        errand().check(self._logged_out)
+
+    def _tell_later(self, error: CardWasReset) -> None:
+        self._untold, self._due = error, True
 
     def _begin_anew(self) -> None:
         if self._ending:
@@ -328,8 +350,9 @@ class Leased:
         self._card.power_off()
 
     def _account(self) -> None:
-        """The lease is no more."""
+        """The lease is no more; the next one tells by itself what was lost."""
         self._held = self._alone = self._due = self._ending = False
+        self._untold = None
         if self._watch.changed:
             self._office.changes += 1
             self._changes = self._office.changes

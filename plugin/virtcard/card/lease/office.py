@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
+from virtcard.card.errand import errand
 from virtcard.card.lease.rules import STANDARD, LeaseTimes
-from virtcard.errors import Busy, CardError
+from virtcard.errors import Busy, CardError, NotSent
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +115,24 @@ class LeaseOffice:
 
     # Whose turn it is.
 
-    def take(self, holder: Holder, begin: Callable[[], None], undo: Callable[[], None]) -> None:
+    def take(
+        self, holder: Holder, begin: Callable[[], None], undo: Callable[[], None], check: Callable[[], None]
+    ) -> None:
         """Wait for the turn, and for `begin`, which the clerk calls; CardError when that takes too long.
 
-        `undo` is called when `begin` succeeds after all, and nobody waits for it any more.
+        What was waited for before within the same command counts as well. `check` raises NotSent when the turn is not
+        wanted any more; it is asked whenever somebody calls `poke`, and when this thread is given up. `undo` is called
+        when `begin` succeeds after all, and nobody waits for it any more.
         """
-        with self._changed:
+        mine = errand()
+        with mine.woken_by(self.poke), self._changed:
             ticket = _Ticket(begin, self._place(holder), holder)
             self._enqueue(ticket)
-            self._changed.wait_for(lambda: ticket.settled, self.times.patience)
+            try:
+                self._changed.wait_for(lambda: _settled(ticket, check), self.times.patience - mine.spent())
+            except NotSent:
+                self._abandon(holder, ticket, undo)
+                raise
             if not ticket.settled:
                 self._abandon(holder, ticket, undo)
                 raise CardError(
@@ -221,6 +231,12 @@ class LeaseOffice:
             self._changed.notify_all()
         if undo is not None:
             _tried(undo)
+
+
+def _settled(ticket: _Ticket, check: Callable[[], None]) -> bool:
+    if not ticket.settled:
+        check()
+    return ticket.settled
 
 
 def _tried(step: Callable[[], None]) -> CardError | None:
