@@ -46,7 +46,13 @@ class Noted:
 
 
 def dressed(
-    card: Card, rules: str, *, wardrobe: Wardrobe | None = None, vm: str = "win11", reader: str = ""
+    card: Card,
+    rules: str,
+    *,
+    wardrobe: Wardrobe | None = None,
+    vm: str = "win11",
+    reader: str = "",
+    ledger: Ledger | None = None,
 ) -> Dressed:
     """The card for this machine, as `rules` (a policy file) have it. Who shares a card shares the wardrobe."""
     policy = parse([Document("50-test.toml", rules)])
@@ -54,5 +60,6 @@ def dressed(
     request = Request(UUID(int=1), vm, source="card:jane", reader=reader)
     decision = decide(policy.rules, request)
     assert decision.action is not Action.DENY, decision
-    fitting = Fitting(card, 0, lambda: request, decision, lambda: decision.rule, Ledger(), lambda _atr: None)
+    told = ledger or Ledger()
+    fitting = Fitting(card, 0, lambda: request, decision, lambda: decision.rule, told, lambda _atr: None)
     return (wardrobe or Wardrobe(lambda _fitting, _operation: False)).dress(fitting)

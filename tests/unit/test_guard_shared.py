@@ -17,8 +17,10 @@ from helpers.pin_cards import CarelessCard, KeyCard
 from helpers.shared_card import QUICK, READ, Physical, SharedFake, SharedLab
 from helpers.waiting import wait_until
 from helpers.wrong_pins import guesses
+from virtcard.card.audit import Ledger
 from virtcard.card.base import Card
 from virtcard.card.lease.leased import Leased
+from virtcard.card.lease.office import LeaseOffice
 from virtcard.errors import CardError, CardWasReset
 from virtcard.service.wardrobe import Wardrobe
 
@@ -128,6 +130,39 @@ def test_what_was_lost_with_the_lease_is_brought_back_before_the_card_is_asked()
     assert guard.transmit(WRONG) == b"\x63\xc2"
     assert lab.physical.did("vm")[-5:] == ["begin", "reset", SELECT.hex(), TRIES.hex(), WRONG.hex()]
     assert guard.transmit(READ) == b"\x6d\x00", "the guard still knows what is selected"
+
+
+class Heard:
+    """A tap that notes the commands."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+
+    def command(self, command: bytes) -> None:
+        self.commands.append(command)
+
+    def powered(self, atr: bytes) -> None: ...
+
+    def response(self, response: bytes) -> None: ...
+
+    def failed(self) -> None: ...
+
+    def refused(self, header: bytes, reason: str) -> None: ...
+
+
+def test_questions_of_the_guard_are_neither_counted_nor_traced_as_the_guests() -> None:
+    physical, ledger, heard = PinPhysical(3), Ledger(), Heard()
+    leased = Leased(PinHandle(physical, "vm"), LeaseOffice("Reader", PATIENT))
+    card = dressed(leased, RULES, reader="Reader", ledger=ledger).card
+    ledger.tap(heard)
+    card.power_on()
+    assert card.transmit(SELECT) == OK
+    assert card.transmit(WRONG) == b"\x63\xc2"
+    assert physical.did("vm")[-2:] == [TRIES.hex(), WRONG.hex()], "the card is asked"
+    assert heard.commands == [SELECT, WRONG]
+    counts = ledger.counts()
+    assert counts.commands == {"SELECT": 1, "VERIFY": 1}
+    assert (counts.bytes_sent, counts.pin_failures) == (len(SELECT + WRONG), 1)
 
 
 # Ten thousand, at cards that no software card of ours is like

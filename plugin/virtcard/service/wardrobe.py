@@ -16,7 +16,7 @@ from virtcard.card.base import Card
 from virtcard.card.guard.guard import Guard
 from virtcard.card.guard.ledger import PinLedgers
 from virtcard.card.guard.operations import Operation
-from virtcard.card.guard.pins import Keep, PinGuard
+from virtcard.card.guard.pins import PinGuard
 from virtcard.card.guard.profile import Profile, compile_profile
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseRules
@@ -80,18 +80,20 @@ class Wardrobe:
     def dress(self, fitting: Fitting) -> Dressed:
         """InvalidArgument when the rule's table of commands cannot be meant, Busy when others leave no room for it.
 
-        The ledger counts what the guest asks, and not what Selection replays."""
+        The ledger counts what the guest asks, and neither what Selection replays nor what the guard asks."""
         bare = _with_logout(fitting)
-        card = Audit(Selection(bare), fitting.ledger)
+        selection = Selection(bare)
         keep = bare.kept if isinstance(bare, Leased) else nullcontext
-        return Dressed(Admission(self._guarded(card, fitting, keep), fitting.admit), bare.logout)
+        pins = PinGuard(self._pins, fitting.request().card, fitting.decision.rule.pin_reserve, keep, selection.transmit)
+        guard = self._guarded(Audit(selection, fitting.ledger), fitting, pins)
+        return Dressed(Admission(guard, fitting.admit), bare.logout)
 
-    def _guarded(self, card: Card, fitting: Fitting, keep: Keep) -> Guard:
+    def _guarded(self, card: Card, fitting: Fitting, pins: PinGuard) -> Guard:
         rule = fitting.decision.rule
         return Guard(
             card,
             _profile(rule.commands),
-            pins=PinGuard(self._pins, fitting.request().card, rule.pin_reserve, keep),
+            pins=pins,
             consent=lambda operation: self._ask(fitting, _ASKED[operation]),
             ask_for=_asked_for(rule),
             observer=fitting.ledger,

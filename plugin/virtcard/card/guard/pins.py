@@ -60,11 +60,15 @@ class PinGuard:
     """For one bridge. `place` is the reader's name or the software card's source: who share it share the ledger.
 
     Between a question and the try that it allows nobody may lower the counter: no other bridge, which is the ledger's
-    matter, and no program of the host, which is the matter of `keep`."""
+    matter, and no program of the host, which is the matter of `keep`. `ask` sends the questions, which are not the
+    guest's; without it they go the way of the attempt."""
 
-    def __init__(self, ledgers: PinLedgers, place: str, reserve: int, keep: Keep = nullcontext) -> None:
+    def __init__(
+        self, ledgers: PinLedgers, place: str, reserve: int, keep: Keep = nullcontext, ask: Send | None = None
+    ) -> None:
         self.reserve = reserve
         self._keep = keep
+        self._ask_by = ask
         self._ledgers = ledgers
         self._place = place
         self._ledger = PinLedger()
@@ -154,7 +158,7 @@ class PinGuard:
             return send(command.raw)
         # First the card and then the turn: who waits for the card has no turn that others wait for.
         with self._keep(), self._ledger.turn():
-            left = self._left(attempt, send)
+            left = self._left(attempt, self._ask_by or send)
             if left > self.reserve:
                 return self._sent(attempt, command, send)
         return Refusal(Reason.PIN, max(left, 0))
@@ -171,16 +175,16 @@ class PinGuard:
             self._ledger.note(attempt, response)
         return response
 
-    def _left(self, attempt: Attempt, send: Send) -> int:
+    def _left(self, attempt: Attempt, ask: Send) -> int:
         """Tries left: what the card says, or else what is known."""
         ledger = self._ledger
-        left = self._ask(attempt, send) if ledger.may_ask(attempt) else None
+        left = self._ask(attempt, ask) if ledger.may_ask(attempt) else None
         if left is None:
             return ledger.estimate(attempt)
         if left == ALL:
             return ledger.undiminished(attempt)
         if left > self.reserve and not ledger.is_free(attempt):
-            again = self._ask(attempt, send)
+            again = self._ask(attempt, ask)
             ledger.learn(attempt, free=again == left)
             return ledger.undiminished(attempt)
         return left
