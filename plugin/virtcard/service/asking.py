@@ -40,13 +40,14 @@ class Asking:
 
     def in_command(self, fitting: Fitting, operation: AskFor) -> bool:
         """The same in a bridge's thread, while the guest waits for its command: yes, or no. When the guest waits no
-        more, the question goes from the screen."""
+        more, the question goes from the screen; NotSent."""
         asking = asyncio.run_coroutine_threadsafe(self._ask_now(fitting, operation), self._loop)
         try:
             with errand().woken_by(asking.cancel):
                 return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
         except (TimeoutError, CancelledError):
             asking.cancel()
+            errand().check()
             return False
 
     async def _ask_now(self, fitting: Fitting, operation: AskFor) -> str:

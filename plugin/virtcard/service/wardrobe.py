@@ -67,7 +67,7 @@ class Dressed:
 
 
 AskInCommand = Callable[[Fitting, AskFor], bool]
-"""Asks a person, in the bridge's thread and in the middle of a command: yes or no."""
+"""Asks a person, in the bridge's thread and in the middle of a command: yes or no; NotSent when nobody waits for it."""
 
 
 class Wardrobe:
