@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory
 PYTEST = .venv/bin/pytest
 SECONDS = 300
 
-.PHONY: help deps demo extension test lint soak man pictures bench fuzz deb rpm clean
+.PHONY: help deps demo extension test lint soak soak-root man pictures bench fuzz deb rpm clean
 
 help:
 	@echo "make deps    install what is missing: Debian packages, .venv, the test guest"
@@ -11,7 +11,7 @@ help:
 	@echo "make extension   build the GNOME Shell extension, for 43 and for 45 and later (needs gettext)"
 	@echo "make test    ruff, mypy, and every test but the long ones"
 	@echo "make lint    ruff and mypy alone"
-	@echo "make soak    the long tests"
+	@echo "make soak    the long tests, which take hours (MINUTES=10: those that fit in)"
 	@echo "make man     build the man pages in build/man"
 	@echo "make pictures   take the guide's pictures of the desktop anew"
 	@echo "make bench   measure: the data plane, the service, the guest, the commands"
@@ -44,11 +44,14 @@ test: lint
 	    $(PYTEST) --last-failed --last-failed-no-failures none -m "not soak"; }
 	@echo "test: all tests passed, in the first try or in the second that is named above"
 
-soak: deps deb
+soak: deps $(if $(MINUTES),,soak-root)
+	@echo "soak: the long tests$(MINUTES:%=, the shortest of them, as many as fit into % minutes)"
+	@$(PYTEST) -m soak $(MINUTES:%=--minutes=%)
+	@echo "soak: all $(if $(MINUTES),these,long) tests passed"
+
+soak-root: deb
+	@echo "soak: a Debian of its own for the packages"
 	@contrib/debian/root.sh dist/*.deb
-	@echo "soak: the long tests"
-	@$(PYTEST) -m soak
-	@echo "soak: all long tests passed"
 
 man: deps
 	@.venv/bin/python contrib/man/manual.py build/man

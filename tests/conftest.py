@@ -10,11 +10,26 @@ from hypothesis import settings
 
 from helpers.installed import is_current
 from helpers.network import stay_on_loopback
+from helpers.soak import fitting
 
 stay_on_loopback()
 
 settings.register_profile("virtcard", deadline=None)  # how long an example takes depends on what runs beside it
 settings.load_profile("virtcard")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--minutes` is for `make soak MINUTES=10`."""
+    parser.addoption("--minutes", type=float, help="of the soak tests, the shortest, as many as fit into this time")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--minutes`, leave the tests out that do not fit in."""
+    minutes = config.getoption("--minutes")
+    if minutes is not None:
+        chosen = fitting(items, minutes)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 def pytest_configure() -> None:

@@ -188,7 +188,7 @@ def test_nothing_crosses_between_two_guests_and_the_host(libvirtd: Libvirtd, gue
         check(users, share(users, lab.pcscd.environment, SECONDS), 20)
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=6)
 def test_nothing_crosses_between_two_guests_and_the_host_for_five_minutes(
     libvirtd: Libvirtd, guests: dict[str, Guest]
 ) -> None:
@@ -231,7 +231,7 @@ def _domain(host: Host, name: str, usb: Usb) -> Iterator[Guest]:
             domain.undefine()
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=6)
 def test_the_host_waits_a_minute_at_most_beside_two_busy_guests_for_five_minutes(libvirtd: Libvirtd) -> None:
     """The numbers of README. A guest that waits for longer than 15 s is refused, and keeps its place."""
     with private_host(libvirtd) as host, ExitStack() as stack:

@@ -118,7 +118,7 @@ def test_opensc_tool_in_a_loop_is_served_beside_three_busy_machines(lab: Lab) ->
     print(f"opensc-tool took {max(waits):.2f} s at most, beside {len(turns(card))} leases")
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=5)
 def test_host_program_waits_a_minute_at_most_with_the_real_times(lab: Lab) -> None:
     """The numbers of README: 60 s and one command, however busy the machines are."""
     with busy_machines(lab, STANDARD) as (card, refused):

@@ -107,7 +107,7 @@ def test_every_answer_is_right_for_its_asker_and_no_login_serves_another(lab: La
     check(share(lab, tmp_path, leased))
 
 
-@pytest.mark.soak
+@pytest.mark.soak(minutes=6)
 def test_every_answer_is_right_for_five_minutes(lab: Lab, tmp_path: Path) -> None:
     check(share(lab, tmp_path, leased, SOAK_SECONDS))
 

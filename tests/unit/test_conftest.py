@@ -1,7 +1,8 @@
-"""What tests/conftest.py sees to: a skipped test is a failure, and a run that is ended cleans up."""
+"""What tests/conftest.py sees to: skipped tests, runs that are ended, and soak tests that have little time."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -66,3 +67,27 @@ def test_a(machine): threading.Event().wait(60)
     running.terminate()
     assert running.wait(20) != 0
     assert not (tmp_path / "up").exists()
+
+
+SOAK_TESTS = """
+@pytest.mark.soak(minutes=3)
+def test_three(): pass
+@pytest.mark.soak(minutes=1)
+def test_one(): pass
+@pytest.mark.soak
+def test_any(): pass
+def test_short(): pass
+@pytest.mark.soak(minutes=5)
+def test_five(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("minutes", "ran"),
+    [("0.5", []), ("1", ["one"]), ("3.5", ["one"]), ("9", ["one", "three", "five"]), ("999", ["one", "three", "five"])],
+)
+def test_soak_tests_that_fit_into_the_time_are_the_shortest(tmp_path: Path, minutes: str, ran: list[str]) -> None:
+    command = [*pytest_command(tmp_path, SOAK_TESTS), "-vv", "--minutes", minutes]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert re.findall(r"::test_(\w+) PASSED", ended.stdout) == ran
+    assert f"{5 - len(ran)} deselected" in ended.stdout
