@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -374,6 +375,26 @@ def test_card_that_raises_on_power_off_is_let_go_all_the_same(make_peer: MakePee
     watched.bridge.insert(other)
     watched.wait(BridgeState.INSERTED)
     assert card.listener is None
+
+
+def test_a_bridge_for_whose_hanging_card_no_thread_is_left_goes_on_when_the_card_answers(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    card = hanging()
+    peer, watched = inserted(make_peer, make_bridge, card)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(NotTransacted):
+            peer.exchange(COMMAND)
+        watched.wait(BridgeState.EJECTING, error="does not answer")
+    card.gate.set()
+    watched.wait(BridgeState.INSERTED)
+    peer.wait_card()
+    assert peer.exchange(COMMAND) == b"\x90\x00"
+    assert card.most_inside == 1
 
 
 # A fault of our own.

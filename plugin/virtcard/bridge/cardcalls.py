@@ -47,12 +47,12 @@ class CardCalls:
     def come_back(self, slot: Slot) -> None:
         """Out of the card; GivenUp when that took too long. The lock is held."""
         core = self._core
-        if core.generation == self._generation:
-            core.busy = None
-            return
-        slot.stuck = False
-        core.kick()
-        raise GivenUp(slot)
+        if slot.stuck:
+            slot.stuck = False
+            core.kick()
+        if core.generation != self._generation:
+            raise GivenUp(slot)
+        core.busy = None
 
     def coming(self) -> Callable[[], None] | None:
         """What is to be done to get the wanted card in. The lock is held."""

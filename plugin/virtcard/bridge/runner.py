@@ -8,6 +8,7 @@ still brings is dropped.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ from virtcard.bridge.tls import TlsSettings
 from virtcard.bridge.worker import Worker
 from virtcard.card.base import Card
 from virtcard.errors import Failed, LocalError
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Bridge", "BridgeState", "BridgeStatus", "Observer", "Verify"]
 
@@ -56,7 +59,7 @@ class Bridge:
         self._reconnect = reconnect
         self._core = Core(observer, timers, rng, patience or {}, first_gap)
         self._caller = Caller(attempts(endpoint, tls, spice), verify, timers, rng, self._core.kick_from_outside)
-        self._core.hire = self._hire
+        self._core.hire = self._replace
         self._core.greeted = self._caller.succeeded
         self._thread: threading.Thread | None = None
 
@@ -130,11 +133,18 @@ class Bridge:
         return True
 
     def _hire(self) -> None:
-        """A worker of the next generation; the lock is held."""
+        """A worker of the next generation; the lock is held. RuntimeError when the system has no thread left."""
         core = self._core
         if core.wakeup is not None:
-            core.generation += 1
-            worker = Worker(core, self._caller, core.wakeup, core.generation, reconnect=self._reconnect)
+            generation = core.generation + 1
+            worker = Worker(core, self._caller, core.wakeup, generation, reconnect=self._reconnect)
             thread = threading.Thread(target=worker.run, name="virtcard-bridge", daemon=True)
             thread.start()
-            self._thread = thread
+            core.generation, self._thread = generation, thread
+
+    def _replace(self) -> None:
+        """A worker for one that is inside a card. Without a thread for it that one goes on when it comes back."""
+        try:
+            self._hire()
+        except RuntimeError as error:
+            log.error("no thread is left for a bridge whose card hangs: %s", error)
