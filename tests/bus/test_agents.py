@@ -17,6 +17,7 @@ from dbus_next.signature import Variant
 from helpers.agents import PATH, AgentPeer, Answers, silence, word
 from helpers.bus import (
     NOBODY,
+    OTHER,
     REPOSITORY,
     SYSTEM_POLICY,
     PrivateBus,
@@ -288,6 +289,23 @@ def test_an_agent_whose_leaving_the_bus_does_not_tell_is_refused() -> None:
                 agent = await AgentPeer.open(full.address, word("once"))
                 assert (await agent.manage("RegisterAgent")).error_name == "org.virtcard1.Error.Busy"
                 assert here.agents() == 0
+
+    run_async(test())
+
+
+def test_one_user_cannot_use_up_the_rules_by_which_the_bus_tells_who_leaves() -> None:
+    async def test() -> None:
+        limit = f'<limit name="max_match_rules_per_connection">{2 * limits.LOOKS_PER_USER + 2}</limit>'
+        with private_bus(extra=limit) as tight:
+            async with scene(tight) as here:
+                peer = AgentPeer.on(await connect_as(tight.address, NOBODY), word("once"))
+                other = AgentPeer.on(await connect_as(tight.address, OTHER), word("once"))
+                crowd = [asyncio.ensure_future(peer.manage("RegisterAgent", f"/agent{each}")) for each in range(100)]
+                last = asyncio.ensure_future(other.manage("RegisterAgent"))
+                assert (await last).error_name is None
+                refusals = {reply.error_name for reply in await asyncio.gather(*crowd)}
+                assert refusals <= {None, "org.virtcard1.Error.Busy"}
+                assert here.agents() <= limits.AGENTS_PER_USER + 1
 
     run_async(test())
 

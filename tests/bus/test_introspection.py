@@ -128,10 +128,10 @@ def test_the_bouncer_asks_for_actions_of_ours() -> None:
     assert TABLE[f"{DOMAIN}.Trace"] == ACTION_TRACE
     assert [member for member, action in TABLE.items() if action == OPEN] == [
         f"{MANAGER}.FindDomain",
-        f"{MANAGER}.RegisterAgent",
         f"{MANAGER}.UnregisterAgent",
     ]
     assert [member for member, action in TABLE.items() if action == LOOK] == [
+        f"{MANAGER}.RegisterAgent",
         f"{MANAGER}.ListGrants",
         f"{DOMAIN}.Check",
         f"{CARD}.GetCertificates",

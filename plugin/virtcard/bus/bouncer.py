@@ -41,11 +41,11 @@ OPEN: Final = "open"
 caller's own."""
 
 LOOK: Final = "look"
-"""For everybody as well, and for each user only some at a time: libvirt, files or threads have work of it."""
+"""For everybody as well, and for each user only some at a time: libvirt, files, threads or the bus have work of it."""
 
 TABLE: Final[Mapping[str, str]] = {
     f"{MANAGER}.FindDomain": OPEN,
-    f"{MANAGER}.RegisterAgent": OPEN,
+    f"{MANAGER}.RegisterAgent": LOOK,
     f"{MANAGER}.UnregisterAgent": OPEN,
     f"{MANAGER}.Reload": ACTION_POLICY,
     f"{MANAGER}.ListGrants": LOOK,
