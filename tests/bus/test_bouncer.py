@@ -6,7 +6,7 @@ import asyncio
 import os
 import pwd
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from dbus_next.constants import MessageFlag
 from dbus_next.errors import DBusError
 from dbus_next.message import Message
+from dbus_next.signature import Variant
 
 from helpers.bus import NOBODY, OTHER, PrivateBus, call, connect_as, eventually, on_bus, run_async
 from helpers.fake_service import WIN11, FakeService
@@ -26,6 +27,7 @@ from virtcard.bus.connection import Bus
 from virtcard.bus.standard import OBJECT_MANAGER
 from virtcard.names import (
     ACTION_EJECT,
+    ACTION_ENABLE,
     ACTION_INSERT,
     ACTION_MANAGE_CARDS,
     BUS_NAME,
@@ -48,6 +50,14 @@ async def insert(peer: Bus, flags: MessageFlag = MessageFlag.NONE) -> list[Any]:
 
 async def look(peer: Bus) -> list[Any]:
     return await peer.ask(BUS_NAME, PATH, DOMAIN, "Check", "a{sv}", [{}], timeout=10.0)
+
+
+def with_config(peer: Bus, member: str, value: Variant) -> Callable[[], Awaitable[list[Any]]]:
+    """Insert or Eject with the option "config"."""
+    signature, body = (
+        ("sa{sv}", ["card:piv", {"config": value}]) if member == "Insert" else ("a{sv}", [{"config": value}])
+    )
+    return lambda: peer.ask(BUS_NAME, PATH, DOMAIN, member, signature, body, timeout=10.0)
 
 
 async def refusal(peer: Bus) -> DBusError:
@@ -179,6 +189,73 @@ def test_polkit_learns_the_caller_the_action_and_the_details(private: PrivateBus
             assert details == {"domain": "win11", "uuid": str(WIN11), "source": "card:piv"}
             assert flags == 0
             assert cancellation_id
+            await user.close()
+            with suppress(Exception):
+                await waiting
+
+    run_async(test())
+
+
+@pytest.mark.parametrize(("member", "action"), [("Insert", ACTION_INSERT), ("Eject", ACTION_EJECT)])
+def test_whoever_may_insert_and_eject_may_not_change_the_configuration_by_it(
+    private: PrivateBus, member: str, action: str
+) -> None:
+    """A wish makes virtcardd give the domain a reader, which is what `enable` is about."""
+
+    async def test() -> None:
+        service = FakeService().fill()
+        with mock_polkit(private.address):
+            async with on_bus(private.address, service) as (_, root):
+                user = await connect_as(private.address, NOBODY)
+                change = with_config(user, member, Variant("b", True))
+                for allowed in ([action], [ACTION_ENABLE]):
+                    await tell_mock(root, "SetAllowed", "as", allowed)
+                    with pytest.raises(DBusError) as caught:
+                        await change()
+                    assert caught.value.type == NOT_AUTHORIZED
+                    assert service.calls == []
+                await tell_mock(root, "SetAllowed", "as", [action])
+                await with_config(user, member, Variant("b", False))()
+                await tell_mock(root, "SetAllowed", "as", [action, ACTION_ENABLE])
+                await change()
+                assert len(service.calls) == 2
+                await user.close()
+        sentences = [record.sentence for record in service.records if record.event is Event.ADMITTED]
+        assert [each.partition(" (")[2] for each in sentences] == [f"{action}).", f"{action}, {ACTION_ENABLE})."]
+
+    run_async(test())
+
+
+@pytest.mark.parametrize("wrong", [Variant("s", "yes"), Variant("x", 1), Variant("as", [])])
+def test_an_option_of_the_wrong_type_passes_no_gate_and_changes_nothing(private: PrivateBus, wrong: Variant) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        with mock_polkit(private.address):
+            async with on_bus(private.address, service) as (_, root):
+                await tell_mock(root, "SetAllowed", "as", [ACTION_INSERT])
+                user = await connect_as(private.address, NOBODY)
+                with pytest.raises(DBusError) as caught:
+                    await with_config(user, "Insert", wrong)()
+                assert caught.value.type == NOT_AUTHORIZED
+                with pytest.raises(DBusError) as caught:
+                    await with_config(root, "Insert", wrong)()
+                assert caught.value.type == "org.virtcard1.Error.InvalidArgument"
+                assert service.calls == []
+                await user.close()
+
+    run_async(test())
+
+
+def test_polkit_learns_what_a_glob_means(private: PrivateBus) -> None:
+    async def test() -> None:
+        service = FakeService().fill()
+        service.meanings["reader:*"] = "reader:Yubico YubiKey 00"
+        async with silent_polkit(private.address) as asked, on_bus(private.address, service):
+            user = await connect_as(private.address, NOBODY)
+            call_it = user.ask(BUS_NAME, PATH, DOMAIN, "Insert", "sa{sv}", ["reader:*", {}], timeout=10.0)
+            waiting = asyncio.ensure_future(call_it)
+            await eventually(lambda: asked.checks, "polkit is asked")
+            assert asked.checks[0].body[2]["source"] == "reader:Yubico YubiKey 00"
             await user.close()
             with suppress(Exception):
                 await waiting

@@ -128,6 +128,8 @@ class FakeService:
         self.pretended_cards = FakeCards()
         self.cards: CardCalls = self.pretended_cards
         self.tracing = FakeTracer(self._note)
+        self.meanings: dict[str, str] = {}
+        """What sources mean, where that is not what they say."""
         self.calls: list[tuple[object, ...]] = []
         self.callers: list[Caller] = []
         """Who called for cards."""
@@ -163,6 +165,9 @@ class FakeService:
             if text in {view.name, str(uuid), str(view.id)}:
                 return uuid
         raise NoSuchDomain(f"There is no domain '{text}'.", hint="List them: virtcard list")
+
+    def meant(self, source: str) -> str:
+        return self.meanings.get(source, source)
 
     async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         self._note("enable", uuid, options)

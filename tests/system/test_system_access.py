@@ -9,6 +9,7 @@ import pytest
 
 from helpers.guest import Guest
 from helpers.login_session import login_session
+from helpers.machines import domain_xml
 from helpers.system_host import SystemHost
 from helpers.waiting import wait_until
 from virtcard.names import (
@@ -174,6 +175,46 @@ def test_whoever_sits_at_the_machine_may_eject_and_is_asked_before_a_card_goes_i
         done = session.virtcard("eject", vm)
         assert (done.returncode, done.stderr) == (0, "")
     empty.wait_reader_state("empty")
+
+
+@pytest.fixture
+def plain(host: SystemHost) -> Iterator[str]:
+    """A machine that is off, and has no virtual reader."""
+    host.virsh("define", "/dev/stdin", stdin=domain_xml(host.root.directory, "plain"))
+    wait_until(lambda: host.run("info", "plain").returncode == 0, 5, "the domain is on the bus")
+    yield "plain"
+    host.virsh("undefine", "plain")
+
+
+def test_whoever_sits_at_the_machine_may_not_give_one_a_reader_by_a_wish(host: SystemHost, plain: str) -> None:
+    before = host.virsh("dumpxml", "--inactive", plain)
+    with login_session(host, "nobody", active=True) as session:
+        for words in (("insert", plain, READER, "--config"), ("eject", plain, "--config")):
+            refused = session.virtcard(*words)
+            assert (refused.returncode, ACTION_ENABLE in refused.stderr) == (3, True)
+    assert host.virsh("dumpxml", "--inactive", plain) == before
+    host.virtcard("insert", plain, READER, "--config")
+    assert host.json("info", plain)["enabled"]
+
+
+def test_a_rule_that_forbids_a_reader_is_not_passed_by_with_a_glob(
+    host: SystemHost, vm: str, empty: Guest, all_allowed: None
+) -> None:
+    forbidden = f'action.id == "{ACTION_INSERT}" && action.lookup("source") == "{READER}"'
+    allowed = f'action.id == "{ACTION_INSERT}" && subject.user == "nobody"'
+    host.root.check(
+        "tee",
+        ADMIN_RULES,
+        stdin=f"polkit.addRule(function(action, subject) {{ if ({forbidden}) return polkit.Result.NO; "
+        f"if ({allowed}) return polkit.Result.YES; }});\n",
+    )
+    try:
+        other = "reader:*00 01"
+        wait_until(lambda: host.run("insert", vm, other, user="nobody").returncode == 0, 10, "polkit has read the rule")
+        for glob in (READER, "reader:*00 00", "reader:Virtual PCD 0? 00"):
+            assert host.run("insert", vm, glob, user="nobody").returncode == 3
+    finally:
+        host.root.check("rm", ADMIN_RULES)
 
 
 def test_polkit_knows_every_action_and_whose_it_is(host: SystemHost) -> None:

@@ -69,6 +69,10 @@ TABLE: Final[Mapping[str, str]] = {
 
 _FOR_ALL: Final = frozenset({OPEN, LOOK})
 
+CONFIG: Final = "config"
+"""The detail of a call that changes a domain's configuration as well, which is what ACTION_ENABLE is about: a wish
+gives the domain a reader."""
+
 OWNER: Final = "owner"
 """The detail that tells by uid whose the object of a call is: its owner needs no other leave."""
 
@@ -114,12 +118,14 @@ class Bouncer:
 
     async def _judge(self, member: str, action: str, details: Mapping[str, str]) -> None:
         """Return when the caller may; who was admitted and who was not goes on record."""
-        try:
-            await self._check(current_caller(), action, details)
-        except NotAuthorized as error:
-            self._note(Event.TURNED_AWAY, member, action, details, error.message)
-            raise
-        self._note(Event.ADMITTED, member, action, details)
+        actions = dict.fromkeys((action, ACTION_ENABLE) if CONFIG in details else (action,))
+        for each in actions:
+            try:
+                await self._check(current_caller(), each, details)
+            except NotAuthorized as error:
+                self._note(Event.TURNED_AWAY, member, each, details, error.message)
+                raise
+        self._note(Event.ADMITTED, member, ", ".join(actions), details)
 
     async def _check(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
         if self._bus.kind is BusKind.SYSTEM:

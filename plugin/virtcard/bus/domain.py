@@ -7,8 +7,16 @@ from dbus_next.constants import PropertyAccess
 from dbus_next.service import dbus_property, method
 from dbus_next.signature import Variant
 
+from virtcard.bus.bouncer import CONFIG
 from virtcard.bus.caller import current_user, known_user
-from virtcard.bus.options import disable_options, enable_options, insert_options, no_options, slot_option
+from virtcard.bus.options import (
+    changes_config,
+    disable_options,
+    enable_options,
+    insert_options,
+    no_options,
+    slot_option,
+)
 from virtcard.bus.shown import Shown
 from virtcard.bus.values import text
 from virtcard.domain.finding import Finding
@@ -30,7 +38,11 @@ class DomainInterface(Shown[DomainView]):
 
     def details(self, member: str, arguments: list[Any]) -> dict[str, str]:
         known = {"domain": text(self.view.name), "uuid": str(self.view.uuid)}
-        return known | {"source": arguments[0]} if member == "Insert" else known
+        if member == "Insert":
+            known["source"] = text(self._service.meant(arguments[0]))
+        if member in {"Insert", "Eject"} and changes_config(arguments[-1]):
+            known[CONFIG] = "true"
+        return known
 
     @method()
     async def Enable(self, options: "a{sv}") -> "a{sv}":

@@ -64,6 +64,11 @@ def insert_options(untrusted_options: Mapping[str, Variant]) -> InsertOptions:
     return InsertOptions(given.get("config", False), _slot(given))
 
 
+def changes_config(untrusted_options: Mapping[str, Variant]) -> bool:
+    """Insert or Eject with these would change the configuration; `insert_options` tells whether they are good."""
+    return "config" in untrusted_options and untrusted_options["config"].value is not False
+
+
 def slot_option(untrusted_options: Mapping[str, Variant]) -> int | None:
     """Options of Trace: `slot` an integer."""
     return _slot(_checked(untrusted_options, "slot"))

@@ -23,7 +23,8 @@ from virtcard.names import DOMAIN
 def verb(choice: Choice, vm: str, config: bool, slot: Mapping[str, int]) -> None:
     """Take the card out again.
 
-    The virtual reader stays, and is empty.
+    The virtual reader stays, and is empty. --config changes the domain's configuration: on the system bus that takes
+    an administrator.
     """
     with choice.open() as client:
         options = {"config": config, **slot}

@@ -27,7 +27,8 @@ NO_BRIDGE = "/"
 def verb(choice: Choice, vm: str, source: str, config: bool, slot: Mapping[str, int]) -> None:
     """Put a card in a virtual reader.
 
-    The domain must run, unless --config is given. SOURCE is reader:GLOB, the card in a host reader whose name
+    The domain must run, unless --config is given, which changes its configuration as enable does: on the system bus
+    that takes an administrator. SOURCE is reader:GLOB, the card in a host reader whose name
     matches, or card:NAME, a software card. Without it, the only card that fits is taken. The policy must allow it,
     and may have somebody asked first.
     """

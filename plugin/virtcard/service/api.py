@@ -116,6 +116,9 @@ class Service(Protocol):
     async def find_domain(self, text: str) -> UUID:
         """The domain with this UUID, name or id (tried in virsh's order: id, UUID, name); NoSuchDomain."""
 
+    def meant(self, source: str) -> str:
+        """The card that a source of Insert means now, as exactly as it is known: "reader:NAME" for a glob or ""."""
+
     async def enable(self, uuid: UUID, options: EnableOptions, caller: Caller) -> Change:
         """Give the domain a virtual reader in its configuration, or with `hotplug` while it runs: PolicyDenied when no
         rule says so."""
@@ -129,8 +132,8 @@ class Service(Protocol):
 
         PolicyDenied when the policy, or a person whom it asks, says no.
 
-        `options.config` also writes the wish into the domain's metadata, so that every start inserts it; for a domain
-        that is off that is all, and there is no bridge to return."""
+        `options.config` also writes the wish into the domain's metadata, so that every start inserts it, and gives it a
+        reader for that; for a domain that is off that is all, and there is no bridge to return."""
 
     async def eject(self, uuid: UUID, options: InsertOptions) -> None:
         """Take the card out of a reader, else of the first one; `options.config` also removes the wish."""

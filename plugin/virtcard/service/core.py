@@ -189,6 +189,10 @@ class VirtcardService:
             self._reconciler.insertions.drop_slot(record.uuid, slot)
         return slots
 
+    def meant(self, source: str) -> str:
+        """The card that a source of Insert means now, as exactly as it is known: "reader:NAME" for a glob or ""."""
+        return self._readers.meant(source)
+
     async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> Key | None:
         """Put a card in a reader. None when the domain is off and only the wish was written."""
         return await self._inserter.insert(uuid, source, caller, options)

@@ -8,7 +8,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from virtcard.card.reader import ReaderInfo
+from virtcard.card.reader_source import choose
 from virtcard.card.reader_watcher import ReaderAdded, ReaderChanged, ReaderEvent, ReaderRemoved, ServiceChanged
+from virtcard.errors import NoSuchReader
 from virtcard.service.registry import Shelf
 from virtcard.service.views import ReaderView
 
@@ -58,6 +60,17 @@ class Readers:
     def atr(self, name: str) -> bytes:
         """The ATR of the card in the reader of that name, or b""."""
         return next((view.atr for view in self._shelf.values() if view.name == name), b"")
+
+    def meant(self, source: str) -> str:
+        """The same with the name of the one reader that a glob, or "", fits now; as it is when that is not one."""
+        scheme, _, pattern = (source or "reader:*").partition(":")
+        if scheme != "reader":
+            return source
+        readers = self._shelf.values() if source else self.with_card()
+        try:
+            return f"reader:{choose([ReaderInfo(each.name, each.present, each.atr) for each in readers], pattern).name}"
+        except NoSuchReader:
+            return source
 
     def with_card(self) -> list[ReaderView]:
         """Readers that hold a card."""
