@@ -32,6 +32,7 @@ from virtcard.domain.host import qemu_host
 from virtcard.domain.model import socket_owner
 from virtcard.domain.peer import verify_peer
 from virtcard.domain.render import Renderer
+from virtcard.domain.run import run_in
 from virtcard.errors import Failed, InvalidArgument, PolicyBroken, Unsupported, VirtcardError
 from virtcard.journal import Journal
 from virtcard.limits import SWITCH_INTERVAL, UNIX_PATH_MAX
@@ -124,7 +125,10 @@ class Daemon:
             on_change=self._on_readers,
             on_service=self._on_pcsc,
         )
-        permits = Permits(policies, Consents(asking, self._on_answer), chosen.wisher)
+        insertions = Insertions(chosen.runtime_dir)
+        consents = Consents(asking, self._on_answer, insertions)
+        self.asker.on_change, self.asker.on_room = consents.ask_again, consents.ask_next
+        permits = Permits(policies, consents, chosen.wisher)
         self.service = VirtcardService(
             registry,
             StatusView(
@@ -145,7 +149,8 @@ class Daemon:
                 domains=registry.domains,
                 bridges=bridges,
                 changes=changes,
-                insertions=Insertions(chosen.runtime_dir),
+                insertions=insertions,
+                run_of=run_in(chosen.uri.pid_dir),
                 verifier=self._verifier,
                 permits=permits,
                 hotplug=Hotplug(self.link, permits, chosen.hotplug_dir, lambda: changes.passthru_supported),
@@ -162,7 +167,7 @@ class Daemon:
         self._background: set[asyncio.Task[None]] = set()
         self._was_locked = False
         self.seat.listen(self._on_seat)
-        agents.on_change = lambda: self.service.set_status(agents=agents.users)
+        agents.listen(lambda: self.service.set_status(agents=agents.users))
 
     def _on_event(self, event: HypervisorEvent) -> None:
         self.service.on_event(event)

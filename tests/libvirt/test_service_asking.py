@@ -12,25 +12,31 @@ from typing import Any
 import pytest
 
 from helpers.bus import run_async
-from helpers.domains import XHCI, domain_xml
+from helpers.domains import XHCI, domain_uuid, domain_xml
 from helpers.fake_card import FakeCard
 from helpers.qemu_peer import ATR, NotTransacted, QemuPeer
-from helpers.services import ServiceLab, has_card, refused, running_lab
+from helpers.services import ServiceLab, has_card, refused, running_lab, service_lab, wish_metadata
 from helpers.soft_cards import PIN_DIGITS, empty_card
 from virtcard.card.base import CardEvent
 from virtcard.card.soft.source import SoftSource
 from virtcard.card.soft.store import Store
+from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped
+from virtcard.domain.run import Run
 from virtcard.errors import PolicyDenied
+from virtcard.limits import QUESTIONS_MAX
 from virtcard.policy.decide import Decision, Request
 from virtcard.policy.model import AskFor
 from virtcard.service.answers import boot_time
 from virtcard.service.api import Caller
+from virtcard.service.insertions import Insertions
 from virtcard.service.permission import Gate
 from virtcard.service.question import Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence
 
 ALICE = Caller("alice")
+WISH = wish_metadata("reader:one")
 HERE = Person(os.getuid(), "")
+SEATED = Presence(HERE)
 VERIFY = b"\x00\x20\x00\x80\x06123456"
 SIGN = bytes.fromhex("002A9E9A04") + b"hash"
 SELECT_PIV = bytes.fromhex("00A4040005A000000308")
@@ -76,10 +82,12 @@ class Agent:
 
 
 @asynccontextmanager
-async def at_the_machine(rule: str, agent: Agent | None) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
+async def at_the_machine(
+    rule: str, agent: Agent | None, metadata: str = "", presence: Presence = SEATED
+) -> AsyncIterator[tuple[ServiceLab, QemuPeer]]:
     """Somebody sits there, perhaps with an agent."""
-    async with running_lab(policy=f"[[rule]]\n{rule}") as (lab, peer):
-        lab.daemon.seat.take(Presence(HERE))
+    async with running_lab(metadata, policy=f"[[rule]]\n{rule}") as (lab, peer):
+        lab.daemon.seat.take(presence)
         if agent is not None:
             lab.service.agents.add(agent)
         lab.source.card("one").answers.update({VERIFY: OK, SIGN: OK})
@@ -407,5 +415,130 @@ def test_the_person_hears_when_the_pin_guard_stops_a_machine() -> None:
             await lab.until(lambda: agent.told, "the person is told")
             (notice,) = agent.told
             assert (notice.kind, notice.domain) == (NoticeKind.PIN_GUARD, "run")
+
+    run_async(scene())
+
+
+async def until_told(lab: ServiceLab, sentence: str, name: str = "run") -> None:
+    await lab.until(lambda: sentence in lab.view(name).last_error, f"it is told: {sentence}")
+
+
+def test_a_wish_at_the_start_of_the_host_is_asked_for_when_somebody_has_logged_in() -> None:
+    """The machine starts by itself, long before there is anybody, or an agent."""
+
+    async def scene() -> None:
+        agent = Agent("once")
+        async with at_the_machine('action = "ask"', None, WISH, Presence(None)) as (lab, peer):
+            await until_told(lab, "Nobody is logged in at the machine who could be asked.")
+            for _ in range(3):
+                await lab.settled()
+            lab.daemon.seat.take(Presence(HERE))
+            await until_told(lab, "No agent is there to ask.")
+            lab.service.agents.add(agent)
+            await lab.inserted("run", peer)
+            assert agent.operations == ["insert"]
+
+    run_async(scene())
+
+
+def test_a_wish_that_met_a_locked_screen_is_asked_for_when_it_is_unlocked() -> None:
+    async def scene() -> None:
+        agent = Agent()
+        async with at_the_machine('action = "ask"', agent, WISH, Presence(HERE, locked=True)) as (lab, peer):
+            await until_told(lab, "The screen is locked")
+            lock(lab, locked=False)
+            await lab.until(lambda: agent.asked, "the person is asked")
+            lock(lab)
+            await lab.until(lambda: agent.answers == ["cancelled"], "the question is taken back")
+            agent.answers = ["once"]
+            lock(lab, locked=False)
+            await lab.inserted("run", peer)
+            assert len(agent.asked) == 2
+
+    run_async(scene())
+
+
+def test_a_person_who_has_refused_a_wish_is_not_asked_again_whoever_comes_and_goes() -> None:
+    async def scene() -> None:
+        agent = Agent("deny")
+        async with at_the_machine('action = "ask"', agent, WISH) as (lab, peer):
+            await until_told(lab, "It was refused.")
+            for locked in (True, False):
+                lock(lab, locked=locked)
+                await lab.settled()
+            lab.service.agents.remove(agent)
+            lab.service.agents.add(agent)
+            await lab.settled()
+            assert (len(agent.asked), has_card(peer)) == (1, False)
+
+    run_async(scene())
+
+
+def test_wishes_that_wait_for_another_question_are_asked_for_one_after_the_other() -> None:
+    async def scene() -> None:
+        agent = Agent()
+        names = [f"vm{number}" for number in range(QUESTIONS_MAX + 2)]
+        async with service_lab(policy='[[rule]]\naction = "ask"') as lab:
+            lab.daemon.seat.take(Presence(HERE))
+            lab.service.agents.add(agent)
+            for name in names:
+                await lab.define(domain_xml(name, devices=XHCI + lab.reader(name), metadata=WISH))
+                lab.peer(name)
+                await lab.act(name, "create")
+            await lab.until(lambda: len(agent.asked) == QUESTIONS_MAX, "as many as may be are asked")
+            waiting = set(names) - {question.domain for question in agent.asked}
+            for name in waiting:
+                await until_told(lab, "Another question has to be answered first.", name)
+            agent.answers = ["once"] * len(names)
+            lab.service._reconciler.permits.consents.forget(agent.asked[0].uuid)
+            await lab.until(lambda: waiting < {question.domain for question in agent.asked}, "the next are asked")
+
+    run_async(scene())
+
+
+def test_a_yes_to_a_wish_is_kept_for_the_run_and_not_for_the_next() -> None:
+    async def scene() -> None:
+        agent = Agent("once")
+        async with at_the_machine('action = "ask"', agent, WISH) as (lab, peer):
+            await lab.inserted("run", peer)
+            kept = Insertions(lab.daemon.settings.runtime_dir)
+            assert kept.consents(domain_uuid("run")) == {"reader:one"}
+            await lab.act("run", "destroy")
+            await lab.until(lambda: lab.bridge("run") is None, "it is off")
+            assert Insertions(lab.daemon.settings.runtime_dir).consents(domain_uuid("run")) == frozenset()
+
+    run_async(scene())
+
+
+def test_a_run_that_ended_unseen_takes_its_card_and_its_yes_along() -> None:
+    """What libvirt did not tell is seen by the next look."""
+
+    async def scene() -> None:
+        agent = Agent("once")
+        async with at_the_machine('action = "ask"', agent) as (lab, peer):
+            await lab.insert("run", "reader:one", caller=ALICE)
+            await lab.inserted("run", peer)
+            lab.service._reconciler.run_of = lambda record: Run(record.id + 1)
+            await lab.settled()
+            await lab.empty("run", peer)
+            assert lab.insertion("run") is None
+
+    run_async(scene())
+
+
+def test_a_machine_that_is_set_back_to_a_snapshot_keeps_its_card() -> None:
+    async def scene() -> None:
+        agent = Agent("once")
+        async with at_the_machine('action = "ask"', agent) as (lab, peer):
+            await lab.insert("run", "reader:one", caller=ALICE)
+            await lab.inserted("run", peer)
+            lab.service._reconciler.run_of = lambda record: Run(record.id + 1)
+            reverted = HypervisorEvent(
+                EventKind.LIFECYCLE, domain_uuid("run"), Lifecycle.STOPPED, Stopped.FROM_SNAPSHOT
+            )
+            lab.service.on_event(reverted)
+            await lab.settled()
+            await lab.inserted("run", peer)
+            assert lab.insertion("run") == "reader:one"
 
     run_async(scene())

@@ -18,6 +18,7 @@ from virtcard.errors import CardError, PolicyBroken, PolicyDenied
 from virtcard.policy.decide import Request
 from virtcard.policy.model import AskFor, Rule
 from virtcard.service.api import Caller
+from virtcard.service.question import Answer, Choice
 
 ALICE = Caller("alice")
 BOB = Caller("bob")
@@ -36,10 +37,10 @@ class Person:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
+    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> Answer:
         self.asked.append((request.card, operation, caller))
         await self.gate.wait()
-        return self.no
+        return Answer(Choice.DENY, self.no) if self.no else Answer(Choice.ONCE)
 
 
 class ReaderFake(FakeCard):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from typing import Any
 import libvirt
 import pytest
 
+from helpers.agents import AgentPeer, word
+from helpers.bus import eventually, run_async
 from helpers.domains import domain_uuid, qemu_xml
 from helpers.host import Host, private_host
 from helpers.qemu_peer import QemuPeer
 from helpers.scripted_card import ScriptedCard
+from helpers.virtcardd import ALLOW_ALL
 from helpers.waiting import wait_until
 from virtcard.names import METADATA_KEY, WISH_NAMESPACE, socket_name
 
@@ -167,3 +171,64 @@ def test_undefined_machine_keeps_its_card_and_stops_in_order(host: Host, vm: str
 def test_the_log_tells_of_no_fault_of_our_own(host: Host) -> None:
     assert "Traceback" not in host.virtcardd.log
     assert Path(f"/proc/{host.virtcardd.pid}").exists()
+
+
+@contextmanager
+def without_virtcardd(host: Host) -> Iterator[None]:
+    """It ends in order, and starts again afterwards."""
+    assert host.virtcardd.stop() == 0
+    yield
+    host.virtcardd.start()
+
+
+def test_a_card_is_put_in_again_after_a_restart_and_not_in_the_machines_next_run(host: Host, vm: str) -> None:
+    _start_with_card(host, vm)
+    with without_virtcardd(host):
+        pass
+    _wait_inserted(host, vm)
+    with without_virtcardd(host):
+        host.libvirtd.virsh("destroy", vm)
+        host.libvirtd.virsh("start", vm)
+    wait_until(lambda: _state(host, vm) == "empty", 15, "the reader is empty", 0.1)
+    assert _info(host, vm)["card"] == ""
+    assert (host.libvirtd.directory / "virtcardd/insertions.json").read_text() == "{}"
+
+
+def test_a_run_is_another_one_although_a_restarted_libvirt_gives_it_the_same_id(host: Host, vm: str) -> None:
+    host.libvirtd.kill()
+    host.libvirtd.start()
+    wait_until(lambda: host.virtcardd.json("status")["libvirt"] == "connected", 20, "libvirt is back")
+    _start_with_card(host, vm)
+    before = _info(host, vm)["id"]
+    with without_virtcardd(host):
+        host.libvirtd.virsh("destroy", vm)
+        host.libvirtd.kill()
+        host.libvirtd.start()
+        host.libvirtd.virsh("start", vm)
+    wait_until(lambda: _state(host, vm) == "empty", 15, "the reader is empty", 0.1)
+    assert _info(host, vm)["id"] == before
+    assert _info(host, vm)["card"] == ""
+
+
+def test_a_yes_to_a_wish_survives_a_restart_and_ends_with_the_run(host: Host, vm: str) -> None:
+    async def scene() -> None:
+        agent = await AgentPeer.open(host.bus.address, word("once"))
+        await agent.register()
+        await asyncio.to_thread(host.libvirtd.virsh, "start", vm)
+        await asyncio.to_thread(_wait_inserted, host, vm)
+        assert len(agent.asked) == 1
+        with without_virtcardd(host):
+            pass
+        await agent.register()
+        await asyncio.to_thread(_wait_inserted, host, vm)
+        assert len(agent.asked) == 1
+        await asyncio.to_thread(host.libvirtd.virsh, "destroy", vm)
+        await asyncio.to_thread(host.libvirtd.virsh, "start", vm)
+        await eventually(lambda: len(agent.asked) == 2, "the next run is asked for", 15)
+
+    host.virtcardd.policy('[[rule]]\naction = "ask"\n')
+    try:
+        host.virtcardd.virtcard("insert", vm, READER, "--config")
+        run_async(scene())
+    finally:
+        host.virtcardd.policy(ALLOW_ALL)

@@ -98,7 +98,12 @@ def test_the_daemon_writes_its_record_and_nothing_else(host: SystemHost, vm: str
     ours = host.root.check("find", "/run", "/var", "/etc", "/tmp", "-xdev", "-user", "virtcard", "-type", "f").split()
     assert ours == [RECORD]
     call = {"source": READER, "user": "root", "consent": f"{READER} 3b087669727463617264"}
-    assert json.loads(host.root.check("cat", RECORD)) == {uuid_of(host, vm): call}
+    pid_file = host.root.check("stat", "--format=%Y", f"/run/libvirt/qemu/{vm}.pid")
+    (machine,) = [json.loads(host.root.check("cat", RECORD))[uuid_of(host, vm)]]
+    run = machine.pop("run")
+    assert machine == {"calls": {"0": call}, "consents": []}
+    assert run["pid"] == int(host.root.check("cat", f"/run/libvirt/qemu/{vm}.pid"))
+    assert run["since"] // 10**9 == int(pid_file)
     assert host.root.check("stat", "--format=%a", RECORD).strip() == "600"
     assert inserted.readers()[0].state == "present"
 

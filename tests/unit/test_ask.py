@@ -21,7 +21,7 @@ from virtcard.policy.remember import remember
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.grants import Grants
-from virtcard.service.question import Answer, Choice, Notice, NoticeKind, Question, question
+from virtcard.service.question import Answer, Choice, Heard, Notice, NoticeKind, Question, question
 from virtcard.service.seat import Person, Presence, Seat
 
 WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
@@ -145,7 +145,7 @@ def test_an_agent_that_fails_says_no(failure: Exception) -> None:
 )
 def test_without_somebody_who_can_be_asked_it_is_a_no(presence: Presence, why: str) -> None:
     async def test(scene: Scene) -> None:
-        assert await scene.ask() == Answer(Choice.DENY, why)
+        assert await scene.ask() == Answer(Choice.DENY, why, heard=Heard.UNASKED)
         assert scene.agent.asked == []
 
     in_scene(test, presence=presence)
@@ -154,7 +154,7 @@ def test_without_somebody_who_can_be_asked_it_is_a_no(presence: Presence, why: s
 def test_silence_is_a_no_and_the_question_is_taken_back() -> None:
     async def test(scene: Scene) -> None:
         answer = await scene.ask(replace(QUESTION, patience=0.05))
-        assert answer == Answer(Choice.DENY, "Nobody answered in time.", ALICE.uid)
+        assert answer == Answer(Choice.DENY, "Nobody answered in time.", ALICE.uid, Heard.SILENCE)
         assert scene.agent.cancelled == [scene.agent.number]
 
     in_scene(test, says=None)
@@ -167,6 +167,17 @@ def test_a_screen_that_is_locked_meanwhile_and_a_person_who_leaves_are_a_no(pres
         scene.seat.take(presence)
         assert (await waiting).why == "The screen was locked, or the person left."
         assert scene.agent.cancelled == [scene.agent.number]
+
+    in_scene(test)
+
+
+def test_a_screen_that_was_locked_for_a_blink_took_the_question_away(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(scene: Scene) -> None:
+        waiting = await scene.open()
+        scene.seat.take(Presence(ALICE, locked=True))
+        scene.seat.take(HERE)
+        assert (await waiting).heard is Heard.UNASKED
+        assert caplog.records == []
 
     in_scene(test)
 
@@ -305,6 +316,54 @@ def test_after_a_no_the_same_is_not_asked_again_for_a_while() -> None:
     in_scene(test, says="deny")
 
 
+def test_who_left_the_question_alone_is_asked_again_when_the_screen_was_unlocked_and_not_before() -> None:
+    async def test(scene: Scene) -> None:
+        silent = replace(QUESTION, patience=0.05)
+        assert (await scene.ask(silent)).heard is Heard.SILENCE
+        again = await scene.ask(silent)
+        assert (again.why, again.heard) == ("Nobody answered the same question a moment ago.", Heard.SILENCE)
+        assert len(scene.agent.asked) == 1
+        scene.agent.says = "once"
+        scene.seat.take(Presence(ALICE, locked=True))
+        scene.seat.take(HERE)
+        assert (await scene.ask(silent)).allowed
+
+    in_scene(test, says=None)
+
+
+def test_a_question_that_a_lock_took_away_may_be_asked_at_once_when_the_lock_is_gone() -> None:
+    async def test(scene: Scene) -> None:
+        waiting = await scene.open()
+        scene.seat.take(Presence(ALICE, locked=True))
+        assert (await waiting).heard is Heard.UNASKED
+        scene.seat.take(HERE)
+        scene.agent.says = "once"
+        assert (await scene.ask()).allowed
+
+    in_scene(test)
+
+
+def test_a_change_of_who_can_be_asked_is_told_and_nothing_else() -> None:
+    async def test(scene: Scene) -> None:
+        told: list[str] = []
+        scene.asker.on_change = lambda: told.append("change")
+        scene.asker.on_room = lambda: told.append("room")
+        scene.agents.add(FakeAgent(uid=BOB.uid))
+        scene.agents.add(second := FakeAgent())
+        scene.agents.remove(second)
+        assert told == []
+        scene.agents.remove(scene.agent)
+        scene.agents.add(scene.agent)
+        scene.seat.take(Presence(ALICE, locked=True))
+        scene.seat.take(HERE)
+        assert told == ["change"] * 4
+        await scene.ask()
+        await asyncio.sleep(0)
+        assert told[4:] == ["room"]
+
+    in_scene(test)
+
+
 def test_equal_questions_are_one_question() -> None:
     async def test(scene: Scene) -> None:
         waiting = [await scene.open(), *(scene.asking() for _ in range(20))]
@@ -320,7 +379,7 @@ def test_another_question_of_the_same_domain_is_a_no_while_one_is_open() -> None
     async def test(scene: Scene) -> None:
         waiting = await scene.open()
         answer = await scene.ask(replace(QUESTION, operation=AskFor.SIGN))
-        assert answer == Answer(Choice.DENY, "Another question has to be answered first.")
+        assert answer == Answer(Choice.DENY, "Another question has to be answered first.", heard=Heard.UNASKED)
         assert len(scene.agent.asked) == 1
         waiting.cancel()
 

@@ -12,6 +12,8 @@ from uuid import uuid4
 import pytest
 
 from helpers.soft_crashes import file_limit
+from virtcard.domain.record import DomainRecord
+from virtcard.domain.run import Run, run_of
 from virtcard.errors import Failed
 from virtcard.service.insertions import EJECTED, FILE_NAME, Insertion, Insertions
 
@@ -142,3 +144,86 @@ def test_the_old_record_leaves_room_for_a_shorter_one(tmp_path: Path) -> None:
     with patch("os.fsync", side_effect=full):
         record.drop(one)
     assert (Insertions(tmp_path).get(one), Insertions(tmp_path).get(other)) == (None, Insertion("reader:B"))
+
+
+FIRST = Run(3, 4711, 1_000)
+
+
+def test_what_was_for_one_run_of_a_machine_is_not_for_the_next(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    assert record.see(uuid, FIRST)
+    record.put(uuid, Insertion("reader:A", "alice", "reader:A"))
+    record.give(uuid, "card:jane")
+    again = Insertions(tmp_path)
+    assert again.see(uuid, FIRST)
+    assert (again.get(uuid), again.consents(uuid)) == (
+        Insertion("reader:A", "alice", "reader:A"),
+        frozenset({"card:jane"}),
+    )
+    assert not Insertions(tmp_path).see(uuid, Run(4, 4712, 2_000))
+    third = Insertions(tmp_path)
+    assert (third.get(uuid), third.consents(uuid)) == (None, frozenset())
+
+
+def test_a_machine_that_goes_on_in_another_run_keeps_what_there_is(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.see(uuid, FIRST)
+    record.put(uuid, Insertion("reader:A"))
+    record.go_on(uuid, other := Run(4, 4712, 2_000))
+    again = Insertions(tmp_path)
+    assert again.see(uuid, other)
+    assert again.get(uuid) == Insertion("reader:A")
+
+
+def test_a_run_that_was_found_out_later_is_kept_with_what_there_is(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.put(uuid, Insertion("reader:A"))
+    assert record.see(uuid, Run(3))
+    assert record.see(uuid, FIRST)
+    assert not Insertions(tmp_path).see(uuid, Run(3, 4712, 1_000))
+
+
+def test_what_was_said_yes_to_is_taken_back_without_what_was_put_in(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.give(uuid, "card:jane")
+    record.put(uuid, Insertion("reader:A"))
+    record.take_back(uuid)
+    again = Insertions(tmp_path)
+    assert (again.get(uuid), again.consents(uuid)) == (Insertion("reader:A"), frozenset())
+
+
+def test_a_yes_needs_no_room_and_spoils_nothing_that_is_kept(tmp_path: Path) -> None:
+    uuid = uuid4()
+    record = Insertions(tmp_path)
+    record.put(uuid, Insertion("reader:A"))
+    with file_limit(0):
+        record.give(uuid, "card:jane")
+        assert record.consents(uuid) == {"card:jane"}
+    assert Insertions(tmp_path).get(uuid) == Insertion("reader:A")
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (FIRST, False),
+        (Run(3), False),
+        (Run(4), True),
+        (Run(4, 4711, 1_000), True),
+        (Run(3, 4712, 1_000), True),
+        (Run(3, 4711, 1_001), True),
+    ],
+)
+def test_two_runs_are_two_when_the_id_or_the_process_differs(other: Run, *, differs: bool) -> None:
+    assert other.is_other_than(FIRST) is FIRST.is_other_than(other) is differs
+
+
+def test_a_run_is_told_by_libvirts_pid_file_or_else_by_its_id(tmp_path: Path) -> None:
+    record = DomainRecord(uuid4(), "vm", 3, "running", True, True, False, "", None)
+    assert run_of(record, None) == run_of(record, tmp_path) == Run(3)
+    (tmp_path / "vm.pid").write_text("4711")
+    os.utime(tmp_path / "vm.pid", ns=(1_000, 1_000))
+    assert run_of(record, tmp_path) == FIRST

@@ -34,12 +34,20 @@ class Agents:
     def __init__(self) -> None:
         self._agents: list[Agent] = []
         self._arrival = asyncio.Event()
-        self.on_change: Callable[[], None] = lambda: None
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def users(self) -> tuple[int, ...]:
         """The uids that have any."""
         return tuple(sorted({agent.uid for agent in self._agents}))
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever one came or went."""
+        self._listeners.append(listener)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def add(self, agent: Agent) -> None:
         """A new one; it is asked before those of its user that came earlier. Busy when the user has too many."""
@@ -48,13 +56,13 @@ class Agents:
         self._agents.append(agent)
         self._arrival.set()
         self._arrival = asyncio.Event()
-        self.on_change()
+        self._tell()
 
     def remove(self, agent: Agent) -> None:
         """It is gone."""
         if agent in self._agents:
             self._agents.remove(agent)
-            self.on_change()
+            self._tell()
 
     def of(self, uid: int) -> Agent | None:
         """The newest one of this user."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from virtcard.limits import ANSWERS_MAX, DENY_PAUSE
-from virtcard.service.question import Answer, Choice, Key, Question
+from virtcard.service.question import Answer, Choice, Heard, Key, Question
 from virtcard.service.seat import Person
 
 V = TypeVar("V")
@@ -28,30 +28,48 @@ class _Yes:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _No:
+    heard: Heard
+    until: float
+
+
+_JUST_NOW: Final = {
+    Heard.SAID: "It was refused a moment ago.",
+    Heard.SILENCE: "Nobody answered the same question a moment ago.",
+}
+
+
 class Answers:
     """Belongs to the event loop's thread, and to one run of the daemon."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._yes: dict[Key, _Yes] = {}
-        self._no: dict[Key, float] = {}
+        self._no: dict[Key, _No] = {}
 
     def recall(self, question: Question, person: Person) -> Answer | None:
         """What this person's earlier answer says to the question, if the policy still lets it."""
-        if self._no.get(question.key, 0.0) > self._clock():
-            return Answer(Choice.DENY, "It was refused a moment ago.", person.uid)
+        no = self._no.get(question.key)
+        if no is not None and no.until > self._clock():
+            return Answer(Choice.DENY, _JUST_NOW[no.heard], person.uid, no.heard)
         yes = self._yes.get(question.key)
         if yes is None or yes.choice not in question.choices or not self._holds(yes, person):
             return None
         return Answer(yes.choice, user=person.uid)
 
-    def remember(self, question: Question, person: Person, choice: Choice) -> None:
+    def forget_silence(self) -> None:
+        """Somebody else is there, or looks at the screen again: whom nobody answered may ask once more."""
+        self._no = {key: no for key, no in self._no.items() if no.heard is Heard.SAID}
+
+    def remember(self, question: Question, person: Person, choice: Choice, heard: Heard) -> None:
         """Take note of an answer, as far as it holds for later."""
         now = self._clock()
         match choice:
             case Choice.DENY:
                 self._yes.pop(question.key, None)
-                _put(self._no, question.key, now + DENY_PAUSE)
+                if heard is not Heard.UNASKED:
+                    _put(self._no, question.key, _No(heard, now + DENY_PAUSE))
             case Choice.TIME:
                 _put(self._yes, question.key, _Yes(choice, person, now + question.seconds))
             case Choice.SESSION:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID, uuid4
 
 from virtcard.errors import VirtcardError
@@ -14,10 +15,13 @@ from virtcard.limits import AGENT_GRACE, NOTICE_PAUSE, QUESTIONS_MAX
 from virtcard.service.agents import Agent, Agents
 from virtcard.service.answers import Answers, Clock, boot_time
 from virtcard.service.grants import Grants
-from virtcard.service.question import Answer, Choice, Key, Notice, NoticeKind, Question
+from virtcard.service.question import Answer, Choice, Heard, Key, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
 
 log = logging.getLogger(__name__)
+
+
+NO_AGENT: Final = "No agent is there to ask."
 
 
 @dataclass(slots=True)
@@ -40,6 +44,13 @@ class Asker:
         self._open: dict[Key, _Open] = {}
         self._told: dict[tuple[UUID, NoticeKind], float] = {}
         self._grace_ends = clock() + AGENT_GRACE
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when another person can be asked, or one who could not be before."""
+        self.on_room: Callable[[], None] = lambda: None
+        """Called when a question is over."""
+        self._can_be_asked = self._who_can_be_asked()
+        seat.listen(self._look)
+        agents.listen(self._look)
 
     async def ask(self, question: Question) -> Answer:
         """The answer of the person at the machine, or an earlier one that still holds. Equal questions are asked once.
@@ -56,10 +67,22 @@ class Asker:
         if earlier is not None:
             return earlier
         if question.key not in self._open:
-            if self._is_too_much(question):
-                return _no("Another question has to be answered first.")
+            if why := self._why_not_now(question, person):
+                return _no(why)
             self._open[question.key] = _Open(asyncio.create_task(self._put(question, person)))
         return await self._wait(question.key)
+
+    def _who_can_be_asked(self) -> tuple[Presence, bool]:
+        """Who is there, and whether by an agent."""
+        presence = self._seat.presence
+        return presence, presence.person is not None and self._agents.of(presence.person.uid) is not None
+
+    def _look(self) -> None:
+        now = self._who_can_be_asked()
+        if now != self._can_be_asked:
+            self._can_be_asked = now
+            self._answers.forget_silence()
+            self.on_change()
 
     def tell(self, notice: Notice) -> None:
         """Tell the person something, but nothing again and again."""
@@ -71,9 +94,13 @@ class Asker:
             self._told[notice.uuid, notice.kind] = now + NOTICE_PAUSE
             agent.tell(notice)
 
-    def _is_too_much(self, question: Question) -> bool:
-        """One question for each domain, and not too many for anybody."""
-        return len(self._open) >= QUESTIONS_MAX or any(uuid == question.uuid for uuid, _, _ in self._open)
+    def _why_not_now(self, question: Question, person: Person) -> str:
+        """One question for each domain, and not too many for anybody, and an agent to put it; "" when it can be put."""
+        if self._agents.of(person.uid) is None and self._clock() >= self._grace_ends:
+            return NO_AGENT
+        if len(self._open) >= QUESTIONS_MAX or any(uuid == question.uuid for uuid, _, _ in self._open):
+            return "Another question has to be answered first."
+        return ""
 
     async def _wait(self, key: Key) -> Answer:
         asked = self._open[key]
@@ -86,19 +113,20 @@ class Asker:
                 asked.task.cancel()
                 if self._open.get(key) is asked:
                     del self._open[key]
+                    asyncio.get_running_loop().call_soon(self.on_room)
 
     async def _put(self, question: Question, person: Person) -> Answer:
         """Ask, and remember what was answered."""
         agent = await self._agents.wait_for(person.uid, self._grace_ends - self._clock())
         if agent is None:
-            return _no("No agent is there to ask.")
-        untrusted_answer, why = await self._answer_of(agent, question, person)
+            return _no(NO_AGENT)
+        untrusted_answer, heard, why = await self._answer_of(agent, question, person)
         choice = _checked(untrusted_answer, question)
-        self._answers.remember(question, person, choice)
+        self._answers.remember(question, person, choice, heard)
         if choice is Choice.ALWAYS:
             choice = self._grant(question, person)
         log.info("domain %s, %s, %s: user %d says %s", *question.key, person.uid, choice)
-        return Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid)
+        return Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid, heard)
 
     def _grant(self, question: Question, person: Person) -> Choice:
         """Keep an "always"; when that fails, it counts this time alone."""
@@ -109,23 +137,23 @@ class Asker:
             return Choice.ONCE
         return Choice.ALWAYS
 
-    async def _answer_of(self, agent: Agent, question: Question, person: Person) -> tuple[object, str]:
+    async def _answer_of(self, agent: Agent, question: Question, person: Person) -> tuple[object, Heard, str]:
         """What the agent says, or None and why it says nothing."""
         number = uuid4().hex
         asking = asyncio.create_task(agent.ask(number, question))
         try:
             async with asyncio.timeout(question.patience), self._change_from(person) as changed:
                 await asyncio.wait({asking, changed}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._is_there(person):
-                return None, "The screen was locked, or the person left."
-            return asking.result(), ""
+            if not asking.done() or not self._is_there(person):
+                return None, Heard.UNASKED, "The screen was locked, or the person left."
+            return asking.result(), Heard.SAID, ""
         except TimeoutError:
-            return None, "Nobody answered in time."
+            return None, Heard.SILENCE, "Nobody answered in time."
         except VirtcardError as error:
-            return None, f"The agent gave no answer: {error.message}"
+            return None, Heard.SILENCE, f"The agent gave no answer: {error.message}"
         except Exception:
             log.exception("an agent of user %d failed", agent.uid)
-            return None, "The agent gave no answer."
+            return None, Heard.SILENCE, "The agent gave no answer."
         finally:
             if not asking.done():
                 asking.cancel()
@@ -154,7 +182,7 @@ class Asker:
 
 
 def _no(why: str) -> Answer:
-    return Answer(Choice.DENY, why)
+    return Answer(Choice.DENY, why, heard=Heard.UNASKED)
 
 
 def _checked(untrusted_answer: object, question: Question) -> Choice:

@@ -13,7 +13,7 @@ from virtcard.policy.model import AskFor, Rule
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller
 from virtcard.service.ask import Asker
-from virtcard.service.question import Key, question
+from virtcard.service.question import Answer, Choice, Key, question
 from virtcard.service.seat import Seat
 from virtcard.service.wardrobe import Fitting
 
@@ -31,12 +31,11 @@ class Asking:
         self._loop = asyncio.get_running_loop()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
-    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
-        """ "" for a yes, or the reason of a no. A call of the daemon's owner is an own act where no agent runs."""
+    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> Answer:
+        """The person's answer. A call of the daemon's owner is an own act where no agent runs."""
         if caller is not None and caller.is_owner and not self._has_agent():
-            return ""
-        answer = await self._asker.ask(question(request, rule, operation))
-        return "" if answer.allowed else answer.why
+            return Answer(Choice.ONCE)
+        return await self._asker.ask(question(request, rule, operation))
 
     def in_command(self, fitting: Fitting, operation: AskFor) -> bool:
         """The same in a bridge's thread, while the guest waits for its command: yes, or no. When the guest waits no
@@ -44,13 +43,13 @@ class Asking:
         asking = asyncio.run_coroutine_threadsafe(self._ask_now(fitting, operation), self._loop)
         try:
             with errand().woken_by(asking.cancel):
-                return not asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE)
+                return asking.result(ASK_IN_COMMAND_PATIENCE + ANSWER_GRACE).allowed
         except (TimeoutError, CancelledError):
             asking.cancel()
             errand().check()
             return False
 
-    async def _ask_now(self, fitting: Fitting, operation: AskFor) -> str:
+    async def _ask_now(self, fitting: Fitting, operation: AskFor) -> Answer:
         """About the card that is in the reader now: an answer to the one before it says nothing about this one.
 
         Commands that ask the same, of two readers with one card, ask in turn: a yes for once is for one of them."""

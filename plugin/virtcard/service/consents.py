@@ -4,48 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
+from virtcard.limits import QUESTIONS_MAX
 from virtcard.policy.model import AskFor
+from virtcard.service.insertions import Insertions
 from virtcard.service.permission import Ask, Consent, ConsentNeeded
+from virtcard.service.question import Answer, Choice, Heard
 
 log = logging.getLogger(__name__)
+
+FAILED: Final = Answer(Choice.DENY, "The question failed; the journal tells why.", heard=Heard.SILENCE)
 
 
 @dataclass(slots=True)
 class _Said:
-    """What was said to the cards of one domain since its machine started."""
+    """What came of the questions about the cards of one domain, but for each yes."""
 
-    yes: set[Consent] = field(default_factory=set)
-    no: dict[Consent, str] = field(default_factory=dict)
+    no: dict[Consent, Answer] = field(default_factory=dict)
     asking: dict[Consent, asyncio.Task[None]] = field(default_factory=dict)
 
 
 class Consents:
-    """Belongs to the event loop's thread. A question is asked in the background, and once."""
+    """Belongs to the event loop's thread. A question is asked in the background, and after a person's no not again.
 
-    def __init__(self, ask: Ask, on_yes: Callable[[UUID], None]) -> None:
+    A yes is kept for the run of the machine, by `insertions`, also over a restart of the daemon."""
+
+    def __init__(self, ask: Ask, on_answer: Callable[[UUID], None], insertions: Insertions) -> None:
+        """`on_answer` is told of domains whose cards may be asked for anew, or have their answer."""
         self.ask = ask
-        self._on_yes = on_yes
+        self._on_answer = on_answer
+        self._insertions = insertions
         self._said: dict[UUID, _Said] = {}
 
     def given(self, uuid: UUID) -> frozenset[Consent]:
         """What persons said yes to."""
-        said = self._said.get(uuid)
-        return frozenset(said.yes) if said else frozenset()
+        return self._insertions.consents(uuid)
 
     def give(self, uuid: UUID, consent: Consent) -> None:
         """Take note of a yes."""
-        self._said.setdefault(uuid, _Said()).yes.add(consent)
+        self._insertions.give(uuid, consent)
 
     def want(self, needed: ConsentNeeded) -> str:
         """Ask, unless that was done before; how it stands, as a sentence."""
         said = self._said.setdefault(needed.request.uuid, _Said())
         consent = needed.consent
         if consent in said.no:
-            return said.no[consent]
+            return said.no[consent].why
         if consent not in said.asking:
             task = asyncio.get_running_loop().create_task(self._ask(said, needed))
             said.asking[consent] = task
@@ -53,31 +61,55 @@ class Consents:
 
     def forget(self, uuid: UUID) -> None:
         """The machine has ended, or its card was taken out: the next one is asked for anew."""
-        said = self._said.pop(uuid, None)
-        for task in said.asking.values() if said else ():
-            task.cancel()
+        self._insertions.take_back(uuid)
+        self._drop(uuid)
 
     def forget_refusals(self) -> None:
         """The policy changed, and may ask otherwise or others."""
         for said in self._said.values():
             said.no.clear()
 
+    def ask_again(self) -> None:
+        """Somebody else is there, or can be asked now: what no person has answered may be asked once more."""
+        for uuid in self._without_no((Heard.SILENCE, Heard.UNASKED)):
+            self._on_answer(uuid)
+
+    def ask_next(self) -> None:
+        """There is room for a question: some of those that never were one."""
+        for uuid in self._without_no((Heard.UNASKED,))[:QUESTIONS_MAX]:
+            self._on_answer(uuid)
+
     async def close(self) -> None:
-        """Take every question back."""
+        """Take every question back; what was said yes to holds."""
         tasks = [task for said in self._said.values() for task in said.asking.values()]
         for uuid in tuple(self._said):
-            self.forget(uuid)
+            self._drop(uuid)
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _drop(self, uuid: UUID) -> None:
+        said = self._said.pop(uuid, None)
+        for task in said.asking.values() if said else ():
+            task.cancel()
+
+    def _without_no(self, heard: Container[Heard]) -> list[UUID]:
+        """Forget each no of this kind; the domains that had one."""
+        found = []
+        for uuid, said in self._said.items():
+            left = {consent: answer for consent, answer in said.no.items() if answer.heard not in heard}
+            if len(left) < len(said.no):
+                said.no = left
+                found.append(uuid)
+        return found
+
     async def _ask(self, said: _Said, needed: ConsentNeeded) -> None:
-        why = "The question failed; the journal tells why."
+        answer = FAILED
         try:
-            why = await self.ask(needed.request, needed.rule, AskFor.INSERT, None)
+            answer = await self.ask(needed.request, needed.rule, AskFor.INSERT, None)
         except Exception:
             log.exception("domain %s: asking for %s failed", needed.request.uuid, needed.request.card)
         del said.asking[needed.consent]
-        if why:
-            said.no[needed.consent] = why
+        if answer.allowed:
+            self.give(needed.request.uuid, needed.consent)
         else:
-            said.yes.add(needed.consent)
-        self._on_yes(needed.request.uuid)
+            said.no[needed.consent] = answer
+        self._on_answer(needed.request.uuid)

@@ -281,6 +281,8 @@ class VirtcardService:
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
         if _has_ended(event):
             self._reconciler.end_of_run(event.uuid)
+        elif _is_set_back(event):
+            self._reconciler.reverted.add(event.uuid)
         if event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED:
             self.viewers.forget(event.uuid)
 
@@ -388,9 +390,15 @@ class VirtcardService:
 
 
 def _has_ended(event: HypervisorEvent) -> bool:
-    """The machine that cards were inserted in is no more; one that reverts to a snapshot goes on for its user."""
+    """The machine that cards were inserted in is no more."""
     stopped = event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED
-    return stopped and event.detail != Stopped.FROM_SNAPSHOT
+    return stopped and not _is_set_back(event)
+
+
+def _is_set_back(event: HypervisorEvent) -> bool:
+    """Its QEMU ends, and the machine goes on for its user in another one, from a snapshot."""
+    stopped = event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED
+    return stopped and event.detail == Stopped.FROM_SNAPSHOT
 
 
 def _on_existing(text: str) -> OnExisting:

@@ -65,6 +65,7 @@ class Inserter:
         async with self.turns.turn(uuid):
             record = await self.reconciler.changes.read(uuid)
             _refuse_wish_for_a_slot(options)
+            self.reconciler.see_run(record)
             slot = 0 if options.config and served_elsewhere(record) else chosen_slot(record, options.slot)
             if options.config:
                 await self.reconciler.changes.set_wish(record, "")
@@ -88,9 +89,9 @@ class Inserter:
         raise Busy("The card in the reader was changed again and again.", hint="Leave it in, and try again.")
 
     async def _ask(self, needed: ConsentNeeded, caller: Caller) -> Consent:
-        why = await self.reconciler.permits.consents.ask(needed.request, needed.rule, AskFor.INSERT, caller)
-        if why:
-            raise Denied(needed.request, needed.rule, why).told(caller)
+        answer = await self.reconciler.permits.consents.ask(needed.request, needed.rule, AskFor.INSERT, caller)
+        if not answer.allowed:
+            raise Denied(needed.request, needed.rule, answer.why).told(caller)
         return needed.consent
 
     async def _put_in(self, record: DomainRecord, slot: int, insertion: Insertion) -> Insertion | None:

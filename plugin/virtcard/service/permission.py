@@ -12,6 +12,7 @@ from virtcard.errors import PolicyDenied
 from virtcard.policy.decide import Decision, Request, decide
 from virtcard.policy.model import NO_RULE, Action, AskFor, Rule, WhenLocked, WhenViewer
 from virtcard.service.api import Caller
+from virtcard.service.question import Answer
 
 _LOCKS_OUT = frozenset({WhenLocked.EJECT, WhenLocked.DENY_NEW})
 _LOCKS_OUT_IN = frozenset({WhenLocked.EJECT})
@@ -89,8 +90,8 @@ class ConsentNeeded(Denied):
 class Ask(Protocol):
     """Asks a person. Whatever goes wrong on the way is a no."""
 
-    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> str:
-        """ "" for a yes, or else the reason why not, as a sentence.
+    async def __call__(self, request: Request, rule: Rule, operation: AskFor, caller: Caller | None) -> Answer:
+        """The answer, with the reason of a no as a sentence.
 
         `caller` is who called for the card, None for a wish in the metadata. `rule.remember` says for how long a yes
         holds; whoever asks keeps it. A call that is cancelled takes its question along."""

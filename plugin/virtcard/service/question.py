@@ -83,6 +83,17 @@ def offered(remember: Remember) -> tuple[tuple[Choice, ...], int]:
     return (Choice.ONCE, Choice.TIME), remember.seconds
 
 
+class Heard(StrEnum):
+    """What an answer is worth later."""
+
+    SAID = "said"
+    """A person gave it, now or before."""
+    SILENCE = "silence"
+    """A person was asked, and gave none that came here."""
+    UNASKED = "unasked"
+    """Nobody was asked, or the person left with the question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The answer, and of a no the reason as a sentence. `user` is the uid of who gave it, None when nobody did."""
@@ -90,6 +101,7 @@ class Answer:
     choice: Choice
     why: str = ""
     user: int | None = None
+    heard: Heard = Heard.SAID
 
     @property
     def allowed(self) -> bool:

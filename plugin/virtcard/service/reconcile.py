@@ -12,6 +12,7 @@ from virtcard.domain.existing import OnExisting
 from virtcard.domain.metadata import Wish, read_wish
 from virtcard.domain.model import parse_domain
 from virtcard.domain.record import DomainRecord
+from virtcard.domain.run import RunOf
 from virtcard.domain.state import ReaderState, VirtualReader, reader_state
 from virtcard.errors import Conflict, Failed, InvalidArgument, InvalidXml, Trouble, VirtcardError
 from virtcard.limits import CAME_IN_GAP, INSERT_GAP
@@ -55,6 +56,9 @@ class Reconciler:
     conflicts: set[UUID] = field(default_factory=set)
     came_in: set[UUID] = field(default_factory=set)
     """Domains that were migrated, restored or set back, until their bridges have begun anew."""
+    run_of: RunOf = field(kw_only=True)
+    reverted: set[UUID] = field(default_factory=set)
+    """Domains that go on in another QEMU, set back to a snapshot, until that one was seen."""
 
     async def gone(self, uuid: UUID) -> None:
         """The domain does not exist any more."""
@@ -67,10 +71,24 @@ class Reconciler:
 
     async def reconcile(self, record: DomainRecord) -> None:
         """Bring the domain's configuration, bridge and card to where they shall be, and show it."""
+        self.see_run(record)
         try:
             await self._reconcile(record)
         except InvalidXml as error:
             self._show(record, Wish(""), UNREADABLE, self.bridges.slots(record.uuid), [Trouble.of(error)])
+
+    def see_run(self, record: DomainRecord) -> None:
+        """What was for a run of the machine whose end nobody saw is not for the one that it is in now."""
+        if not record.running:
+            return
+        uuid, run = record.uuid, self.run_of(record)
+        if uuid in self.reverted:
+            self.reverted.discard(uuid)
+            self.insertions.go_on(uuid, run)
+        elif not self.insertions.see(uuid, run):
+            self.permits.consents.forget(uuid)
+            for slot in self.bridges.slots(uuid):
+                self.bridges.take_out((uuid, slot))
 
     async def _reconcile(self, record: DomainRecord) -> None:
         notes: list[Trouble] = []
@@ -149,6 +167,7 @@ class Reconciler:
 
     def end_of_run(self, uuid: UUID) -> None:
         """What was put in, and said yes to, was for one run of the machine."""
+        self.reverted.discard(uuid)
         self.insertions.drop(uuid)
         self.permits.consents.forget(uuid)
 
