@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -130,6 +132,22 @@ def test_disable_takes_the_reader_back_and_leaves_nothing(host: Host, vm: str) -
     chardevs = host.libvirtd.virsh("qemu-monitor-command", vm, '{"execute": "query-chardev"}')
     assert '"virtcard1"' not in chardevs
     assert _info(host, vm)["hotplugged"] == []
+
+
+def test_a_machine_that_hangs_while_it_gets_a_reader_has_it_when_it_goes_on(host: Host, vm: str) -> None:
+    """libvirt waits for QEMU longer than virtcardd for libvirt, and makes the reader after all."""
+    qemu = int((host.libvirtd.directory / f"libvirt/qemu/run/{vm}.pid").read_text())
+    os.kill(qemu, signal.SIGSTOP)
+    try:
+        done = host.virtcardd.run("enable", vm, "--hotplug")
+        assert done.returncode == 6, done.stderr
+    finally:
+        os.kill(qemu, signal.SIGCONT)
+    _wait(host, vm, {1: ("empty", "")})
+    assert _usb(host, vm) == ["virtcard-reader1"]
+    host.virtcardd.virtcard("insert", vm, FIRST)
+    host.virtcardd.virtcard("disable", vm, "--hotplug")
+    assert _usb(host, vm) == []
 
 
 def test_several_readers_in_one_machine_have_their_own_cards(host: Host, vm: str) -> None:

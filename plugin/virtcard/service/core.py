@@ -165,7 +165,11 @@ class VirtcardService:
     async def _plug(self, uuid: UUID, caller: Caller) -> Change:
         async with self._turns.turn(uuid):
             record = await self._reconciler.changes.read(uuid)
-            slot = await self._reconciler.hotplug.plug(record, self._reconciler.request(record, caller.name))
+            try:
+                slot = await self._reconciler.hotplug.plug(record, self._reconciler.request(record, caller.name))
+            except VirtcardError:
+                self._turns.wake(uuid)
+                raise
             await self._reconcile(uuid)
         return Change(True, "", False, warnings(record.name), (slot,))
 

@@ -7,10 +7,9 @@ and after one was removed: what a crash leaves behind half made is on the list, 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -25,17 +24,16 @@ from virtcard.domain.hotplug import (
     next_instance,
     read_readers,
     read_slots,
-    readers_element,
 )
-from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.model import DomainModel, parse_domain
 from virtcard.domain.record import DomainRecord
-from virtcard.domain.usb import UsbPlace, free_places
+from virtcard.domain.usb import free_places
 from virtcard.errors import Busy, DomainStateError, Failed, PolicyDenied, PreflightFailed, Unsupported, VirtcardError
-from virtcard.names import HOTPLUG_KEY, HOTPLUG_NAMESPACE, hotplug_socket_name
+from virtcard.names import hotplug_socket_name
 from virtcard.policy.decide import Request
 from virtcard.policy.model import Monitor
 from virtcard.service.link import Link
+from virtcard.service.making import Making, note, take_off
 from virtcard.service.permits import Permits
 
 
@@ -60,21 +58,21 @@ class Hotplug:
             Path(self.path(uuid, slot)).unlink(missing_ok=True)
 
     async def plug(self, record: DomainRecord, request: Request) -> int:
-        """Give the running machine one more reader; its slot. Errors leave everything as it was."""
+        """Give the running machine one more reader; its slot. Errors leave everything as it was, but for one: a call to
+        libvirt that takes too long goes on by itself, and what comes of it is on the list."""
         self._require_permit(request)
         slot, model = self._check(record)
         places, before = free_places(model), read_readers(record.live_xml)
-        instance = next_instance(before, model)
-        await self._note(record.uuid, {**before, slot: Plugged(places[0], instance)})
+        plugged = Plugged(places[0], next_instance(before, model))
+        making = Making(record.uuid, slot, places, plugged, Path(self.path(record.uuid, slot)))
         try:
-            with self._listening(record.uuid, slot) as bound:
-                place = await self.link.call(lambda hypervisor: _make(hypervisor, record.uuid, slot, places, bound))
-            if place != places[0]:
-                await self._note(record.uuid, {**before, slot: Plugged(place, instance)})
+            await self._note(record.uuid, {**before, slot: plugged})
+            making.bind()
+            await self.link.call(making)
         except BaseException:
-            self.forget(record.uuid, slot)
-            with suppress(VirtcardError):
-                await self._note(record.uuid, before)
+            if making.abandon():
+                with suppress(VirtcardError):
+                    await self._note(record.uuid, before)
             raise
         return slot
 
@@ -94,9 +92,7 @@ class Hotplug:
         await self._remove(uuid, reader.remove_reader())
         await self._remove(uuid, reader.remove_chardev())
         self.forget(uuid, slot)
-        fresh = await self.link.call(lambda hypervisor: hypervisor.record(uuid))
-        left = {other: reader for other, reader in read_readers(fresh.live_xml).items() if other != slot}
-        await self._note(uuid, left)
+        await self.link.call(lambda hypervisor: take_off(hypervisor, uuid, slot))
 
     def _require_permit(self, request: Request) -> None:
         if not self.may_plug(request):
@@ -136,23 +132,7 @@ class Hotplug:
         return slot, model
 
     async def _note(self, uuid: UUID, readers: Mapping[int, Plugged]) -> None:
-        element = readers_element(readers)
-        await self.link.call(
-            lambda hypervisor: hypervisor.set_metadata(
-                uuid, element, uri=HOTPLUG_NAMESPACE, key=HOTPLUG_KEY, live=True, config=False
-            )
-        )
-
-    @contextmanager
-    def _listening(self, uuid: UUID, slot: int) -> Iterator[socket.socket]:
-        """A socket that is bound, for QEMU to listen on; whatever an earlier run left at its place is gone."""
-        self.forget(uuid, slot)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as bound:
-            try:
-                bound.bind(self.path(uuid, slot))
-            except OSError as error:
-                raise Failed(f"No socket can be made in {self.directory}: {error.strerror or error}.") from error
-            yield bound
+        await self.link.call(lambda hypervisor: note(hypervisor, uuid, readers))
 
     async def _remove(self, uuid: UUID, command: Command) -> None:
         """Until QEMU has done it: a device goes a moment after it was removed, and its chardev is busy until then."""
@@ -182,37 +162,3 @@ def warnings(name: str) -> tuple[Finding, ...]:
             f"libvirt calls {name} tainted (custom monitor control commands issued) until it is powered off.",
         ),
     )
-
-
-def _make(
-    hypervisor: Hypervisor, uuid: UUID, slot: int, places: tuple[UsbPlace, ...], bound: socket.socket
-) -> UsbPlace:
-    """All commands for a reader, on libvirt's thread; after an error nothing of it is left. Where it is."""
-    reader = HotReader(slot)
-    try:
-        for command in reader.listen():
-            _must(hypervisor, uuid, command, bound)
-        place = _place(hypervisor, uuid, reader, places)
-        _must(hypervisor, uuid, reader.add_card())
-    except VirtcardError:
-        for command in (reader.remove_reader(), reader.remove_chardev()):
-            with suppress(VirtcardError):
-                hypervisor.monitor(uuid, command)
-        raise
-    return place
-
-
-def _place(hypervisor: Hypervisor, uuid: UUID, reader: HotReader, places: tuple[UsbPlace, ...]) -> UsbPlace:
-    """Ports that libvirt calls free may hold a hot-plugged reader."""
-    *others, last = places
-    for place in others:
-        if not hypervisor.monitor(uuid, reader.add_reader(place)).error:
-            return place
-    _must(hypervisor, uuid, reader.add_reader(last))
-    return last
-
-
-def _must(hypervisor: Hypervisor, uuid: UUID, command: Command, passed: socket.socket | None = None) -> None:
-    reply = hypervisor.monitor(uuid, command, passed)
-    if reply.error:
-        raise Failed(f"QEMU does not take the reader ({command.execute}): {reply.error}.")
