@@ -204,9 +204,8 @@ class Daemon:
                 request = denied.request
                 self.asker.tell(Notice(NoticeKind.LOCKED_EJECT, request.uuid, request.name, request.card))
 
-    def _on_viewers(self) -> None:
-        """A viewer's card came or went: where the rule says so, the host's goes out or comes back."""
-        self.service.judge_again()
+    def _on_viewers(self, uuid: UUID) -> None:
+        self.service.on_viewers(uuid)
 
     def _on_pcsc(self, state: str) -> None:
         self.service.set_status(pcsc=state)

@@ -111,7 +111,7 @@ def test_a_stranger_cannot_fill_the_memory() -> None:
 
 def test_only_a_change_is_told() -> None:
     told: list[bool] = []
-    viewers = Viewers(lambda: told.append(viewers.shares_card(VM)))
+    viewers = Viewers(lambda uuid: told.append(viewers.shares_card(uuid)))
     for events in (came("a", 1), came("b"), came("c", 2), went("b"), went("a")):
         viewers.take(VM, events)
     assert told == [True, False]
@@ -119,17 +119,32 @@ def test_only_a_change_is_told() -> None:
 
 def test_the_end_of_a_machine_is_the_end_of_its_viewers() -> None:
     told: list[bool] = []
-    viewers = Viewers(lambda: told.append(True))
+    viewers = Viewers(lambda _uuid: told.append(True))
     viewers.take(VM, came("a"))
     viewers.forget(VM)
     assert not viewers.shares_card(VM)
     assert told == [True, True]
 
 
+def test_until_it_is_known_who_was_there_a_card_that_is_in_stays_and_another_waits() -> None:
+    told: list[UUID] = []
+    viewers = Viewers(told.append)
+    viewers.expect(VM)
+    assert (viewers.shares_card(VM), viewers.shares_card(VM, is_in=True)) == (True, False)
+    viewers.met(VM, came("a", 1))
+    assert (viewers.shares_card(VM), told) == (False, [VM])
+    viewers.expect(VM)
+    viewers.met(VM, came("a"))
+    assert viewers.shares_card(VM, is_in=True)
+    viewers.expect(VM)
+    viewers.met(VM, None)
+    assert viewers.findings(VM)[0].code == "viewers-unseen"
+
+
 def test_what_cannot_be_seen_is_a_warning() -> None:
-    viewers = Viewers(lambda: None)
+    viewers = Viewers(lambda _uuid: None)
     assert viewers.findings(VM) == ()
-    viewers.unseen(VM)
+    viewers.met(VM, None)
     assert "before it started" in viewers.findings(VM)[0].message
     viewers.told = False
     assert "libvirt does not tell" in viewers.findings(VM)[0].message
@@ -140,7 +155,7 @@ def test_what_cannot_be_seen_is_a_warning() -> None:
 
 @pytest.mark.parametrize("is_in", [False, True])
 def test_where_the_rule_says_so_a_viewer_s_card_goes_before_the_host_s(is_in: bool) -> None:
-    gate = Gate(lambda: [YIELD], lambda: False, lambda uuid: uuid == VM)
+    gate = Gate(lambda: [YIELD], lambda: False, lambda uuid, *, is_in: uuid == VM)
     with pytest.raises(Yields, match=r"goes before card:jane\.") as caught:
         gate.judge(REQUEST, frozenset(), is_in=is_in)
     assert isinstance(caught.value, PolicyDenied)
@@ -149,7 +164,7 @@ def test_where_the_rule_says_so_a_viewer_s_card_goes_before_the_host_s(is_in: bo
 
 
 def test_by_default_the_host_s_card_stays() -> None:
-    gate = Gate(lambda: [Rule(Action.ALLOW)], lambda: False, lambda _uuid: True)
+    gate = Gate(lambda: [Rule(Action.ALLOW)], lambda: False, lambda _uuid, *, is_in: True)
     assert gate.judge(REQUEST, frozenset()).action is Action.ALLOW
 
 

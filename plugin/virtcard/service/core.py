@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -18,11 +17,9 @@ from virtcard.domain.finding import Finding
 from virtcard.domain.hotplug import read_slots
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
-from virtcard.domain.viewers import QUERY, read_channels
 from virtcard.errors import InvalidArgument, NoSuchDomain, VirtcardError
 from virtcard.limits import BRIDGE_PAUSE, PASS_LOOKS_MAX, PASS_PATIENCE
 from virtcard.names import WISH_NAMESPACE
-from virtcard.policy.model import Monitor
 from virtcard.service.agents import Agents
 from virtcard.service.api import Caller, CardCalls, EnableOptions, InsertOptions
 from virtcard.service.bridges import Key
@@ -32,6 +29,7 @@ from virtcard.service.hotplug import warnings
 from virtcard.service.inserter import Inserter
 from virtcard.service.latecomers import Latecomers
 from virtcard.service.link import Link
+from virtcard.service.meeting import Meeting
 from virtcard.service.naming import named
 from virtcard.service.pace import give_back_memory, pause_after
 from virtcard.service.permission import Denied, Wanted
@@ -86,6 +84,7 @@ class VirtcardService:
         self._readers = readers
         self._reconciler = reconciler
         self._turns = Turns(self._reconcile)
+        self._meeting = Meeting(viewers, link, reconciler.permits)
         self._inserter = Inserter(self._turns, reconciler, self._reconcile, readers, sources)
         self.healer = Healer(
             registry, reconciler.bridges, link, reconciler.permits, self._turns, self._reconcile, record
@@ -214,28 +213,12 @@ class VirtcardService:
         return findings + (self.viewers.findings(uuid) if yields else ())
 
     async def meet_viewers(self) -> None:
-        """The line to libvirt is up: who is connected to machines that run already, where the monitor may be asked."""
-        self.viewers.begin()
-        self.viewers.told = await self._link.call(lambda hypervisor: hypervisor.tells_of_viewers)
-        for record in await self._link.call(lambda hypervisor: hypervisor.records()):
-            if record.running and self._yields(record):
-                await self._ask_for_viewers(record)
+        """The line to libvirt is up: who is connected to machines that run already is asked for by and by."""
+        await self._meeting.begin()
 
     def _yields(self, record: DomainRecord) -> bool:
         """Some rule lets a viewer's card go before the host's."""
         return self._reconciler.permits.yields_to_viewers(self._reconciler.request(record, ""))
-
-    async def _ask_for_viewers(self, record: DomainRecord) -> None:
-        request = self._reconciler.request(record, "")
-        channels = None
-        if self._reconciler.permits.monitor(request) is not Monitor.NONE:
-            with suppress(VirtcardError):
-                reply = await self._link.call(lambda hypervisor: hypervisor.monitor(record.uuid, QUERY))
-                channels = read_channels(reply.value)
-        if channels is None:
-            self.viewers.unseen(record.uuid)
-        else:
-            self.viewers.take(record.uuid, channels)
 
     async def reload_policy(self) -> None:
         """Read the policy files anew; PolicyBroken when they are bad."""
@@ -255,6 +238,12 @@ class VirtcardService:
             if view.has_reader:
                 self._turns.wake(view.uuid)
         return denials
+
+    def on_viewers(self, uuid: UUID) -> None:
+        """A viewer's card came to a machine or went: where the rule says so, the host's goes out or comes back."""
+        if self.viewers.shares_card(uuid, is_in=True):
+            self._reconciler.bridges.judge_all()
+        self._turns.wake(uuid)
 
     def on_card(self, key: Key, wanted: Wanted) -> None:
         """The card of a bridge is another one than it was taken for."""
@@ -287,6 +276,8 @@ class VirtcardService:
             self._reconciler.end_of_run(event.uuid)
         elif _is_set_back(event):
             self._reconciler.reverted.add(event.uuid)
+        if event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STARTED:
+            self._meeting.started(event.uuid)
         if event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.STOPPED:
             self.viewers.forget(event.uuid)
 
@@ -343,7 +334,7 @@ class VirtcardService:
         try:
             async with self._turns.turn(uuid):
                 if record is not None and fresh:
-                    await self._reconciler.reconcile(record)
+                    await self._reconcile_record(record)
                 else:
                     await self._reconcile(uuid)
         except VirtcardError as error:
@@ -357,6 +348,7 @@ class VirtcardService:
             tasks.create_task(self._reconciler.permits.policies.watch())
             tasks.create_task(self._slow_passes())
             tasks.create_task(self._counters())
+            tasks.create_task(self._meeting.run(self._passing))
 
     async def close(self) -> None:
         """Every card out, in order; nothing is forgotten, so that the next start puts them in again."""
@@ -387,10 +379,15 @@ class VirtcardService:
             self._reconciler.came_in.add(uuid)
             await self._reconciler.bridges.end_all(uuid)
         try:
-            await self._reconciler.reconcile(await self._reconciler.changes.read(uuid))
+            await self._reconcile_record(await self._reconciler.changes.read(uuid))
         except NoSuchDomain:
             await self._reconciler.gone(uuid)
+            self._meeting.gone(uuid)
         self._readers.use(self._reconciler.bridges.readers())
+
+    async def _reconcile_record(self, record: DomainRecord) -> None:
+        self._meeting.look(record, lambda: self._reconciler.request(record, ""))
+        await self._reconciler.reconcile(record)
 
 
 def _has_ended(event: HypervisorEvent) -> bool:

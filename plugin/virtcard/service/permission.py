@@ -97,15 +97,20 @@ class Ask(Protocol):
         holds; whoever asks keeps it. A call that is cancelled takes its question along."""
 
 
+class SharesCard(Protocol):
+    """Tells whether a viewer shares cards of its own with a machine now."""
+
+    def __call__(self, uuid: UUID, *, is_in: bool) -> bool:
+        """`is_in`: for a card that is in already."""
+
+
 class Gate:
     """Decides by the rules that `rules` gives now, by whether the person's screen is `locked` now, and by whether a
     viewer `shares` cards of its own with a machine now.
 
     May be used from any thread."""
 
-    def __init__(
-        self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool], shares: Callable[[UUID], bool]
-    ) -> None:
+    def __init__(self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool], shares: SharesCard) -> None:
         self._rules = rules
         self._locked = locked
         self._shares = shares
@@ -121,7 +126,7 @@ class Gate:
             raise Denied(request, decision.rule)
         if self._locked() and decision.rule.when_locked in (_LOCKS_OUT_IN if is_in else _LOCKS_OUT):
             raise Locked(request, decision.rule)
-        if decision.rule.when_viewer is WhenViewer.VIEWER and self._shares(request.uuid):
+        if decision.rule.when_viewer is WhenViewer.VIEWER and self._shares(request.uuid, is_in=is_in):
             raise Yields(request, decision.rule)
         if decision.rule.asks_for(AskFor.INSERT) and consent_to(request) not in consents:
             raise ConsentNeeded(request, decision.rule)

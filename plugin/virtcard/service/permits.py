@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from virtcard.domain.existing import OnExisting
 from virtcard.policy.decide import Request, monitor, on_existing, yields_to_viewers
-from virtcard.policy.model import Monitor
+from virtcard.policy.model import Monitor, WhenViewer
 from virtcard.service.consents import Consents
 from virtcard.service.policy import Policies
 
@@ -26,6 +26,11 @@ class Permits:
     def yields_to_viewers(self, request: Request) -> bool:
         """Some rule lets a viewer's card go before the host's."""
         return yields_to_viewers(self.policies.rules, request)
+
+    @property
+    def some_yield(self) -> bool:
+        """Some rule does so for some domain: most policies have none."""
+        return any(rule.when_viewer is WhenViewer.VIEWER for rule in self.policies.rules)
 
     def monitor(self, request: Request) -> Monitor:
         """What may be done with the domain over QEMU's monitor."""
