@@ -47,6 +47,7 @@ from virtcard.service.cardwork import CardWork
 from virtcard.service.changes import Changes
 from virtcard.service.consents import Consents
 from virtcard.service.core import VirtcardService
+from virtcard.service.decisions import Decisions
 from virtcard.service.diary import Diary
 from virtcard.service.grants import Grants
 from virtcard.service.hotplug import Hotplug
@@ -90,9 +91,10 @@ class Daemon:
         agents = Agents()
         grants = Grants(chosen.policy.grants)
         self.seat = Seat()
-        self.asker = Asker(self.seat, agents, grants)
-        asking = Asking(self.asker, self.seat, agents)
         journal = Journal()
+        decisions = Decisions(journal.record)
+        self.asker = Asker(self.seat, agents, grants, decisions)
+        asking = Asking(self.asker, self.seat, agents)
         Diary(registry, journal.record)
         Notices(registry, self.asker.tell)
         self.watcher = ReaderWatcher()
@@ -112,7 +114,9 @@ class Daemon:
             registry.bridges,
             Opening(sources),
             Wardrobe(asking.in_command),
-            Gate(lambda: policies.rules, lambda: self.seat.presence.locked, self.viewers.shares_card),
+            Gate(
+                lambda: policies.rules, lambda: self.seat.presence.locked, self.viewers.shares_card, decisions.decided
+            ),
             atr_of=lambda reader: self.readers.atr(reader),  # noqa: PLW0108 (it is made below)
             on_card=self._on_card,
             on_stuck=self._on_stuck,
@@ -128,7 +132,7 @@ class Daemon:
         insertions = Insertions(chosen.runtime_dir)
         consents = Consents(asking, self._on_answer, insertions)
         self.asker.on_change, self.asker.on_room = consents.ask_again, consents.ask_next
-        permits = Permits(policies, consents, chosen.wisher)
+        permits = Permits(policies, consents, decisions, chosen.wisher)
         self.service = VirtcardService(
             registry,
             StatusView(

@@ -35,6 +35,7 @@ from virtcard.bus.connection import Bus
 from virtcard.names import AGENT, BUS_NAME, MANAGER, ROOT_PATH
 from virtcard.policy.model import AskFor
 from virtcard.service.ask import Asker
+from virtcard.service.decisions import Decisions
 from virtcard.service.question import Answer, Choice, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
 
@@ -72,7 +73,13 @@ async def scene(private: PrivateBus, person: Person = ME, kind: BusKind = BusKin
     seat = Seat()
     seat.take(Presence(person))
     async with on_bus(private.address, service, kind) as (daemon, peer):
-        yield Scene(service, daemon, peer, Asker(seat, service.agents, service.grants), private.address)
+        yield Scene(
+            service,
+            daemon,
+            peer,
+            Asker(seat, service.agents, service.grants, Decisions(service.record)),
+            private.address,
+        )
 
 
 def test_an_agent_learns_who_wants_which_card_for_what(private: PrivateBus) -> None:
@@ -163,7 +170,7 @@ def test_an_answer_that_comes_late_is_not_heard(private: PrivateBus) -> None:
             assert not (await here.ask(patience=0.2)).allowed
             agent.reply(*word("time")(agent.calls[0]))
             await call(here.peer, ROOT_PATH, MANAGER, "FindDomain", "s", "win11")
-            assert (await here.ask()).why == "It was refused a moment ago."
+            assert (await here.ask()).why == "Nobody answered the same question a moment ago."
             assert not (await here.ask(operation="sign", patience=0.2)).allowed
 
     run_async(test())

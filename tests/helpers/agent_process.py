@@ -19,6 +19,7 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.connection import Bus
 from virtcard.policy.model import AskFor
 from virtcard.service.ask import Asker
+from virtcard.service.decisions import Decisions
 from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Question
 from virtcard.service.seat import Person, Presence, Seat
@@ -53,7 +54,7 @@ async def asking_daemon(private: PrivateBus, kind: BusKind = BusKind.SYSTEM) -> 
     with TemporaryDirectory() as directory:
         service.grants = Grants(Path(directory))
         async with on_bus(private.address, service, kind) as (bus, _):
-            yield AskingDaemon(service, Asker(seat, service.agents, service.grants), bus)
+            yield AskingDaemon(service, Asker(seat, service.agents, service.grants, Decisions(service.record)), bus)
 
 
 def environment(system: PrivateBus, session: PrivateBus | None) -> dict[str, str]:

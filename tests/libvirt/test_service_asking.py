@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -23,6 +24,7 @@ from virtcard.card.soft.store import Store
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle, Stopped
 from virtcard.domain.run import Run
 from virtcard.errors import PolicyDenied
+from virtcard.journal import Journal
 from virtcard.limits import QUESTIONS_MAX
 from virtcard.policy.decide import Decision, Request
 from virtcard.policy.model import AskFor
@@ -31,6 +33,7 @@ from virtcard.service.api import Caller
 from virtcard.service.insertions import Insertions
 from virtcard.service.permission import Gate
 from virtcard.service.question import Notice, NoticeKind, Question
+from virtcard.service.record import Event, Record
 from virtcard.service.seat import Person, Presence
 
 ALICE = Caller("alice")
@@ -420,7 +423,10 @@ def test_the_person_hears_when_the_pin_guard_stops_a_machine() -> None:
 
 
 async def until_told(lab: ServiceLab, sentence: str, name: str = "run") -> None:
-    await lab.until(lambda: sentence in lab.view(name).last_error, f"it is told: {sentence}")
+    await lab.until(
+        lambda: (view := lab.service.registry.domains.get(domain_uuid(name))) and sentence in view.last_error,
+        f"it is told: {sentence}",
+    )
 
 
 def test_a_wish_at_the_start_of_the_host_is_asked_for_when_somebody_has_logged_in() -> None:
@@ -542,3 +548,50 @@ def test_a_machine_that_is_set_back_to_a_snapshot_keeps_its_card() -> None:
             assert lab.insertion("run") == "reader:one"
 
     run_async(scene())
+
+
+def test_each_step_of_a_decision_is_on_record_once() -> None:
+    records: list[Record] = []
+
+    async def scene() -> None:
+        async with at_the_machine('action = "ask"', Agent("once")) as (lab, peer):
+            await lab.insert("run", "reader:one", caller=ALICE)
+            await lab.inserted("run", peer)
+            for _ in range(3):
+                await lab.settled()
+            rule = f"{lab.daemon.settings.policy.vendor}/50-vendor.toml:1"
+            steps = [each for each in records if each.event in {Event.DECIDED, Event.ASKED, Event.ANSWERED}]
+            assert [each.event for each in steps] == [Event.DECIDED, Event.ASKED, Event.ANSWERED, Event.DECIDED]
+            assert {(each.uuid, each.name, each.source, each.rule) for each in steps} == {
+                (domain_uuid("run"), "run", "reader:one", rule)
+            }
+            assert (steps[0].user, steps[3].user) == ("alice", "alice")
+            assert steps[0].reason.endswith("when a person at the machine says so.")
+            assert steps[3].reason == ""
+
+    with patch.object(Journal, "record", lambda _journal, record: records.append(record)):
+        run_async(scene())
+
+
+def test_each_call_that_is_refused_is_on_record_and_a_wish_that_is_refused_once() -> None:
+    records: list[Record] = []
+
+    async def scene() -> None:
+        async with at_the_machine('action = "deny"', None, WISH) as (lab, _peer):
+            await until_told(lab, "does not let run have reader:one")
+            for _ in range(3):
+                await lab.settled()
+            assert len(_decided(records)) == 1
+            await refused(lab.insert("run", "reader:two", caller=ALICE), PolicyDenied)
+            await refused(lab.insert("run", "reader:two", caller=Caller("bob")), PolicyDenied)
+            assert [(each.source, each.user) for each in _decided(records)[1:]] == [
+                ("reader:two", "alice"),
+                ("reader:two", "bob"),
+            ]
+
+    with patch.object(Journal, "record", lambda _journal, record: records.append(record)):
+        run_async(scene())
+
+
+def _decided(records: list[Record]) -> list[Record]:
+    return [each for each in records if each.event is Event.DECIDED]

@@ -84,6 +84,14 @@ def test_who_put_a_card_in_and_what_was_asked_of_it_is_on_record(host: SystemHos
     assert any(line.startswith(f"{READER} is out of {vm}, after ") and "1 wrong PIN" in line for line in lines)
 
 
+def test_what_the_policy_decided_is_on_record_with_the_rule(host: SystemHost, vm: str, inserted: Guest) -> None:
+    records = [json.loads(line) for line in host.virtcard("log", vm, "--json").splitlines()]
+    decided = [each for each in records if each["event"] == "decided"]
+    assert {(each["name"], each["source"], each["user"]) for each in decided} == {(vm, READER, "root")}
+    assert all(each["rule"].startswith("/usr/lib/virtcard/policy.d/") for each in decided)
+    assert any(each["message"].startswith(f"The policy lets {vm} have {READER}. /usr/lib") for each in decided)
+
+
 def test_the_journal_knows_that_the_daemon_wrote_it_and_holds_no_pin(
     host: SystemHost, vm: str, inserted: Guest
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from helpers.bus import eventually, run_async
 from virtcard import limits
 from virtcard.errors import Busy, Disconnected
 from virtcard.policy.decide import Request
-from virtcard.policy.model import Action, AskFor, Rule
+from virtcard.policy.model import Action, AskFor, Place, Rule
 from virtcard.policy.remember import remember
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
+from virtcard.service.decisions import Decisions
 from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Heard, Notice, NoticeKind, Question, question
+from virtcard.service.record import Event, Record
 from virtcard.service.seat import Person, Presence, Seat
 
 WIN11 = UUID("c9024a97-9b15-46cc-8341-38d75d5d421b")
@@ -74,7 +77,9 @@ class Scene:
         self.agent = FakeAgent(says)
         self.agents.add(self.agent)
         self.grants = Grants(directory / "policy.d")
-        self.asker = Asker(self.seat, self.agents, self.grants, lambda: self.now)
+        self.records: list[Record] = []
+        self.decisions = Decisions(self.records.append)
+        self.asker = Asker(self.seat, self.agents, self.grants, self.decisions, lambda: self.now)
         self.now += limits.AGENT_GRACE
 
     async def ask(self, question: Question = QUESTION) -> Answer:
@@ -207,7 +212,7 @@ def test_one_user_has_a_bounded_number_of_agents() -> None:
 def test_just_after_the_start_an_agent_is_waited_for() -> None:
     async def test(scene: Scene) -> None:
         scene.agents.remove(scene.agent)
-        scene.asker = Asker(scene.seat, scene.agents, scene.grants, lambda: scene.now)
+        scene.asker = Asker(scene.seat, scene.agents, scene.grants, scene.decisions, lambda: scene.now)
         waiting = scene.asking()
         await asyncio.sleep(0)
         scene.agents.add(FakeAgent(uid=BOB.uid))
@@ -510,3 +515,50 @@ def test_a_notice_that_nobody_can_be_told_is_lost_quietly() -> None:
 def test_the_bounds_leave_room_for_what_surrounds_them() -> None:
     assert limits.ASK_PATIENCE * 2 <= limits.CALL_PATIENCE
     assert limits.ASK_IN_COMMAND_PATIENCE < limits.TRANSMIT_PATIENCE < limits.GUEST_PATIENCE
+
+
+def on_record(scene: Scene) -> list[tuple[Event, str, str, str]]:
+    return [(each.event, each.sentence, each.user, each.rule) for each in scene.records]
+
+
+def test_who_is_asked_and_what_they_say_is_on_record_with_the_rule() -> None:
+    rule = Rule(Action.ASK, place=Place("/etc/virtcard/policy.d/50.toml", 7))
+
+    async def test(scene: Scene) -> None:
+        await scene.ask(replace(QUESTION, rule=rule))
+        scene.agent.says = "deny"
+        await scene.ask(replace(QUESTION, rule=rule, operation=AskFor.SIGN))
+        who = pwd.getpwuid(ALICE.uid).pw_name
+        assert on_record(scene) == [
+            (Event.ASKED, f"{who} is asked whether win11 may have reader:Yubico.", who, str(rule.place)),
+            (Event.ANSWERED, f"{who} says that win11 may have reader:Yubico: once.", who, str(rule.place)),
+            (Event.ASKED, f"{who} is asked whether win11 may sign with reader:Yubico.", who, str(rule.place)),
+            (Event.ANSWERED, f"{who} does not say that win11 may sign with reader:Yubico.", who, str(rule.place)),
+        ]
+        assert {(each.uuid, each.name, each.source) for each in scene.records} == {(WIN11, "win11", "reader:Yubico")}
+
+    in_scene(test)
+
+
+def test_a_question_that_nobody_answers_or_hears_is_on_record_with_the_reason() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.ask(replace(QUESTION, patience=0.05))
+        scene.seat.take(Presence(None))
+        await scene.ask()
+        answered = [each for each in scene.records if each.event is Event.ANSWERED]
+        assert [each.reason for each in answered] == [
+            "Nobody answered in time.",
+            "Nobody is logged in at the machine who could be asked.",
+        ]
+        assert answered[1].user == ""
+
+    in_scene(test, says=None)
+
+
+def test_what_is_asked_again_and_again_does_not_fill_the_journal() -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(50):
+            await scene.ask()
+        assert len(scene.records) == 2
+
+    in_scene(test)

@@ -21,6 +21,7 @@ from virtcard.policy.remember import remember
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.asking import Asking
+from virtcard.service.decisions import Decisions
 from virtcard.service.grants import Grants
 from virtcard.service.question import Choice, Notice, Question
 from virtcard.service.seat import Person, Presence, Seat
@@ -62,7 +63,7 @@ class Scene:
         self.agent = agent
         self.looked = 0
         self.rule = TEN_MINUTES
-        self.asking = Asking(Asker(seat, agents, Grants(directory)), seat, agents)
+        self.asking = Asking(Asker(seat, agents, Grants(directory), Decisions(lambda _record: None)), seat, agents)
 
     def sign(self, slot: int) -> asyncio.Future[bool]:
         """A command of the bridge of this reader, in its own thread: may it sign?"""

@@ -14,9 +14,11 @@ from virtcard.errors import VirtcardError
 from virtcard.limits import AGENT_GRACE, NOTICE_PAUSE, QUESTIONS_MAX
 from virtcard.service.agents import Agent, Agents
 from virtcard.service.answers import Answers, Clock, boot_time
+from virtcard.service.decisions import Decisions
 from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Heard, Key, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
+from virtcard.service.users import user_name
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,13 @@ class _Open:
 class Asker:
     """Belongs to the event loop's thread. `ask` never raises."""
 
-    def __init__(self, seat: Seat, agents: Agents, grants: Grants, clock: Clock = boot_time) -> None:
+    def __init__(
+        self, seat: Seat, agents: Agents, grants: Grants, decisions: Decisions, clock: Clock = boot_time
+    ) -> None:
         self._seat = seat
         self._agents = agents
         self._grants = grants
+        self._decisions = decisions
         self._clock = clock
         self._answers = Answers(clock)
         self._open: dict[Key, _Open] = {}
@@ -58,9 +63,9 @@ class Asker:
         A caller that is cancelled takes its question along."""
         person = self._seat.presence.person
         if self._seat.presence.locked:
-            return _no("The screen is locked, so nobody can be asked.")
+            return self._no(question, "The screen is locked, so nobody can be asked.")
         if person is None:
-            return _no("Nobody is logged in at the machine who could be asked.")
+            return self._no(question, "Nobody is logged in at the machine who could be asked.")
         if Choice.ALWAYS in question.choices and self._grants.holds(question, person.uid):
             return Answer(Choice.ALWAYS, user=person.uid)
         earlier = self._answers.recall(question, person)
@@ -68,7 +73,7 @@ class Asker:
             return earlier
         if question.key not in self._open:
             if why := self._why_not_now(question, person):
-                return _no(why)
+                return self._no(question, why)
             self._open[question.key] = _Open(asyncio.create_task(self._put(question, person)))
         return await self._wait(question.key)
 
@@ -119,14 +124,23 @@ class Asker:
         """Ask, and remember what was answered."""
         agent = await self._agents.wait_for(person.uid, self._grace_ends - self._clock())
         if agent is None:
-            return _no(NO_AGENT)
+            return self._no(question, NO_AGENT)
+        user = await user_name(person.uid)
+        self._decisions.asked(question, user)
         untrusted_answer, heard, why = await self._answer_of(agent, question, person)
         choice = _checked(untrusted_answer, question)
         self._answers.remember(question, person, choice, heard)
         if choice is Choice.ALWAYS:
             choice = self._grant(question, person)
-        log.info("domain %s, %s, %s: user %d says %s", *question.key, person.uid, choice)
-        return Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid, heard)
+        answer = Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid, heard)
+        self._decisions.answered(question, user, answer)
+        return answer
+
+    def _no(self, question: Question, why: str) -> Answer:
+        """Nobody is asked."""
+        answer = Answer(Choice.DENY, why, heard=Heard.UNASKED)
+        self._decisions.answered(question, "", answer)
+        return answer
 
     def _grant(self, question: Question, person: Person) -> Choice:
         """Keep an "always"; when that fails, it counts this time alone."""
@@ -179,10 +193,6 @@ class Asker:
         finally:
             task.cancel()
             self._seat.unlisten(look)
-
-
-def _no(why: str) -> Answer:
-    return Answer(Choice.DENY, why, heard=Heard.UNASKED)
 
 
 def _checked(untrusted_answer: object, question: Question) -> Choice:

@@ -55,7 +55,7 @@ class Asking:
         Commands that ask the same, of two readers with one card, ask in turn: a yes for once is for one of them."""
         request, rule = fitting.request(), fitting.rule()
         if not rule.asks_for(operation):
-            return ""
+            return Answer(Choice.ONCE)
         async with self._turns.setdefault(question(request, rule, operation).key, asyncio.Lock()):
             return await self(request, rule, operation, None)
 

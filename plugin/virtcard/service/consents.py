@@ -54,7 +54,9 @@ class Consents:
         consent = needed.consent
         if consent in said.no:
             return said.no[consent].why
-        if consent not in said.asking:
+        if consent in self.given(needed.request.uuid):  # it came while the card was being opened
+            self._on_answer(needed.request.uuid)
+        elif consent not in said.asking:
             task = asyncio.get_running_loop().create_task(self._ask(said, needed))
             said.asking[consent] = task
         return needed.message

@@ -72,6 +72,7 @@ class Inserter:
             if record.running:
                 self.reconciler.insertions.note(uuid, EJECTED, slot)
                 self.reconciler.forget_consents(uuid, slot)
+                self.reconciler.permits.decisions.forget(uuid)
             await self.reconcile(uuid)
         await self.reconciler.bridges.until_empty((uuid, slot), TAKE_NOTICE)
 
@@ -85,6 +86,7 @@ class Inserter:
             except ConsentNeeded as needed:
                 insertion = Insertion(insertion.source, insertion.user, await self._ask(needed, caller))
             except Denied as denied:
+                self.reconciler.permits.decisions.forget(key[0], denied.request.card)
                 raise denied.told(caller) from None
         raise Busy("The card in the reader was changed again and again.", hint="Leave it in, and try again.")
 

@@ -97,6 +97,10 @@ class Ask(Protocol):
         holds; whoever asks keeps it. A call that is cancelled takes its question along."""
 
 
+Decided = Callable[[Request, Rule, str], None]
+"""Told of each decision: the rule, and why a card may not go in, "" when it may. From any thread."""
+
+
 class SharesCard(Protocol):
     """Tells whether a viewer shares cards of its own with a machine now."""
 
@@ -110,10 +114,18 @@ class Gate:
 
     May be used from any thread."""
 
-    def __init__(self, rules: Callable[[], Sequence[Rule]], locked: Callable[[], bool], shares: SharesCard) -> None:
+    def __init__(
+        self,
+        rules: Callable[[], Sequence[Rule]],
+        locked: Callable[[], bool],
+        shares: SharesCard,
+        decided: Decided = lambda _request, _rule, _why_not: None,
+    ) -> None:
+        """`decided` puts on record what comes out."""
         self._rules = rules
         self._locked = locked
         self._shares = shares
+        self._decided = decided
 
     def decide(self, request: Request) -> Decision:
         """What the policy says, and why."""
@@ -121,6 +133,15 @@ class Gate:
 
     def judge(self, request: Request, consents: AbstractSet[Consent], *, is_in: bool = False) -> Decision:
         """The decision by which the card goes in, or stays; Denied, Locked, Yields or ConsentNeeded if not."""
+        try:
+            decision = self._judge(request, consents, is_in=is_in)
+        except Denied as denied:
+            self._decided(request, denied.rule, denied.message)
+            raise
+        self._decided(request, decision.rule, "")
+        return decision
+
+    def _judge(self, request: Request, consents: AbstractSet[Consent], *, is_in: bool) -> Decision:
         decision = self.decide(request)
         if decision.action is Action.DENY:
             raise Denied(request, decision.rule)

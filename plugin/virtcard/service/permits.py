@@ -8,6 +8,7 @@ from virtcard.domain.existing import OnExisting
 from virtcard.policy.decide import Request, monitor, on_existing, yields_to_viewers
 from virtcard.policy.model import Monitor, WhenViewer
 from virtcard.service.consents import Consents
+from virtcard.service.decisions import Decisions
 from virtcard.service.policy import Policies
 
 
@@ -17,6 +18,7 @@ class Permits:
 
     policies: Policies
     consents: Consents
+    decisions: Decisions
     wisher: str
 
     def on_existing(self, request: Request) -> OnExisting:

@@ -169,6 +169,7 @@ class Reconciler:
         """What was put in, and said yes to, was for one run of the machine."""
         self.reverted.discard(uuid)
         self.insertions.drop(uuid)
+        self.permits.decisions.forget(uuid)
         self.permits.consents.forget(uuid)
 
     async def _configure(self, record: DomainRecord, existing: OnExisting, notes: list[Trouble]) -> DomainRecord:
