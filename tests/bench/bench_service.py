@@ -25,7 +25,8 @@ from helpers.domains import XHCI, domain_uuid, domain_xml, qemu_xml, reader_xml
 from helpers.libvirtd import Libvirtd, private_libvirtd
 from helpers.services import FakeSource, only_source, service_lab, wish_metadata
 from helpers.virtcardd import ALLOW_ALL
-from virtcard.daemon import Daemon, make_socket_dir
+from virtcard.daemon.folders import make_socket_dir
+from virtcard.daemon.run import Daemon
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle
 from virtcard.domain.uri import parse_uri
 from virtcard.limits import INSERT_GAP

@@ -23,7 +23,8 @@ sys.path.insert(0, str(TESTS))
 
 from helpers.memory_pcsc import MemoryPcsc  # noqa: E402 (the path comes first)
 from virtcard.card import reader  # noqa: E402
-from virtcard.daemon import Daemon, prepare_process  # noqa: E402
+from virtcard.daemon import prepare_process  # noqa: E402
+from virtcard.daemon.run import Daemon  # noqa: E402
 from virtcard.domain.events import EventKind, HypervisorEvent, Lifecycle  # noqa: E402
 from virtcard.domain.libvirt import Hypervisor  # noqa: E402
 from virtcard.service.api import Caller, InsertOptions  # noqa: E402

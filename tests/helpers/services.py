@@ -26,7 +26,8 @@ from helpers.virtcardd import ALLOW_ALL
 from virtcard.bridge.status import BridgeState
 from virtcard.card.base import Card, Source
 from virtcard.card.sources import Sources
-from virtcard.daemon import Daemon, make_socket_dir
+from virtcard.daemon.folders import make_socket_dir
+from virtcard.daemon.run import Daemon
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.libvirt.reading import INACTIVE_SECURE
 from virtcard.domain.uri import parse_uri
@@ -246,7 +247,7 @@ async def service_lab(
 
 def only_source(source: Source) -> AbstractContextManager[object]:
     """What a daemon made meanwhile has for `reader:`, and nothing else."""
-    return patch("virtcard.daemon.Sources.installed", lambda surroundings: Sources({"reader": source}))
+    return patch("virtcard.card.sources.Sources.installed", lambda surroundings: Sources({"reader": source}))
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from helpers.qemu_peer import QemuPeer
 from helpers.services import refused, running_lab, wish_metadata
 from helpers.virtcardd import BIN, Virtcardd, session_virtcardd
 from helpers.waiting import wait_until
-from virtcard.daemon import _metrics
+from virtcard.daemon.compose import _metrics
 from virtcard.errors import CardError, Unsupported
 from virtcard.names import socket_name
 from virtcard.settings import settings

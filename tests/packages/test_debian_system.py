@@ -126,7 +126,7 @@ def test_the_application_finds_its_libraries(installed: Debian) -> None:
 
 def test_modules_are_compiled_and_nobody_needs_to_write_there(installed: Debian) -> None:
     packages = "/usr/lib/virtcard/lib/python3.*/site-packages"
-    assert installed.root.check("sh", "-c", f"ls {packages}/virtcard/__pycache__/daemon.*.pyc")
+    assert installed.root.check("sh", "-c", f"ls {packages}/virtcard/daemon/__pycache__/run.*.pyc")
     assert installed.root.check("find", "/usr/lib/virtcard", "-perm", "/022", "-not", "-type", "l") == ""
 
 

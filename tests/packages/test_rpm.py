@@ -106,7 +106,7 @@ def test_it_is_built_here_without_the_macros(tmp_path: Path) -> None:
     (selinux,) = tmp_path.glob("virtcard-selinux-*.rpm")
     files = query(package, "--list")
     assert {"/usr/bin/virtcard", f"{HOME}/bin/python", "/usr/lib/systemd/system/virtcardd.service"} <= files
-    compiled = re.compile(rf"{HOME}/lib/python3\.\d+/site-packages/virtcard/__pycache__/daemon\.cpython-\d+\.pyc")
+    compiled = re.compile(rf"{HOME}/lib/python3\.\d+/site-packages/virtcard/daemon/__pycache__/run\.cpython-\d+\.pyc")
     assert any(compiled.fullmatch(file) for file in files)
     assert "libvirt.so.0()(64bit)" in query(package, "--requires")
     assert not {name for name in query(package, "--provides") if not name.startswith("virtcard")}

@@ -27,7 +27,7 @@ TELLS_WHEN: Final = {
     "card/soft/make.py": "when a card was made",
     "card/soft/material.py": "whether a certificate is valid now",
     "cli/local/doctor/metrics.py": "how old a file is, by its own time",
-    "daemon.py": "since when it runs, for people",
+    "daemon/compose.py": "since when it runs, for people",
     "service/bridges.py": "since when a bridge is in its state, for people",
     "service/grants.py": "when somebody said always",
 }
