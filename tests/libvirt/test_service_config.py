@@ -12,7 +12,7 @@ from helpers.domains import XHCI, domain_uuid, domain_xml
 from helpers.services import OWNER, ServiceLab, refused, service_lab, wish_metadata, wish_xml
 from virtcard.domain.budget import RedefineBudget
 from virtcard.domain.state import VirtualReader
-from virtcard.errors import Conflict, InvalidArgument, NoSuchDomain, PreflightFailed, VirtcardError
+from virtcard.errors import Conflict, DomainStateError, InvalidArgument, NoSuchDomain, PreflightFailed, VirtcardError
 from virtcard.limits import REDEFINES_PER_MINUTE
 from virtcard.service.api import EnableOptions
 
@@ -196,6 +196,23 @@ def test_transient_domain_is_refused_with_the_way_out() -> None:
             await lab.wish("gone", wish_xml("reader:one"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
             await lab.settled()
             assert not await lab.act("gone", "isPersistent")
+
+    run_async(scene())
+
+
+def test_a_wish_for_a_transient_machine_is_refused_before_its_card_goes_in() -> None:
+    async def scene() -> None:
+        async with service_lab() as lab:
+            await lab.user(
+                lambda connection: connection.createXML(domain_xml("gone", devices=XHCI + lab.reader("gone")))
+            )
+            peer = lab.peer("gone")
+            await lab.until(lambda: lab.bridge("gone"), "it has a bridge")
+            for call in (lab.insert("gone", "reader:one", config=True), lab.eject("gone", config=True)):
+                assert "is transient" in (await refused(call, DomainStateError)).message
+            assert (lab.insertion("gone"), peer.atr) == (None, None)
+            await lab.insert("gone", "reader:one")
+            await lab.inserted("gone", peer)
 
     run_async(scene())
 

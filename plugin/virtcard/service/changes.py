@@ -110,12 +110,12 @@ class Changes:
 
     async def disable(self, record: DomainRecord, *, dry_run: bool = False) -> Change:
         """Take the reader away and put back what it replaced."""
-        _require_persistent(record)
+        require_persistent(record)
         return await self._apply(record, lambda fresh: plan_disable(fresh.inactive_xml), (), dry_run=dry_run)
 
     async def set_wish(self, record: DomainRecord, source: str) -> None:
         """Write, or with "" remove, the wish in the configuration, and in the running machine's metadata."""
-        _require_persistent(record)
+        require_persistent(record)
         if not source and not any(
             names.WISH_NAMESPACE in (xml or "") for xml in (record.inactive_xml, record.live_xml)
         ):
@@ -207,7 +207,8 @@ def _refuse_errors(findings: tuple[Finding, ...]) -> None:
             raise PreflightFailed(finding.message, hint=finding.hint)
 
 
-def _require_persistent(record: DomainRecord) -> None:
+def require_persistent(record: DomainRecord) -> None:
+    """DomainStateError for a domain that has no configuration."""
     if not record.persistent:
         raise DomainStateError(
             f"{record.name} is transient: it has no configuration to change.",

@@ -14,6 +14,7 @@ from virtcard.errors import Busy, InvalidArgument, NoSuchCard, VirtcardError
 from virtcard.policy.model import AskFor
 from virtcard.service.api import Caller, InsertOptions
 from virtcard.service.bridges import Key
+from virtcard.service.changes import require_persistent
 from virtcard.service.elsewhere import served_elsewhere
 from virtcard.service.insertions import EJECTED, Insertion
 from virtcard.service.permission import Consent, ConsentNeeded, Denied
@@ -49,6 +50,8 @@ class Inserter:
             record = await self.reconciler.changes.read(uuid)
             key = (uuid, chosen_slot(record, options.slot))
             _refuse_wish_for_a_slot(options)
+            if options.config:
+                require_persistent(record)
             if options.config and not record.running:
                 await self.reconciler.changes.set_wish(record, source)
                 await self.reconcile(uuid)
