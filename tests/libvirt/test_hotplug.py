@@ -150,6 +150,26 @@ def test_a_machine_that_hangs_while_it_gets_a_reader_has_it_when_it_goes_on(host
     assert _usb(host, vm) == []
 
 
+def test_disable_takes_the_readers_of_a_transient_machine_back(host: Host) -> None:
+    name = f"hot{next(NUMBERS)}"
+    with closing(host.libvirtd.open()) as connection:
+        connection.createXML(qemu_xml(name, usb=XHCI))
+    try:
+        wait_until(lambda: host.virtcardd.run("info", name).returncode == 0, 10, "the domain is known", 0.1)
+        refused = host.virtcardd.run("disable", name)
+        assert "is transient: it has no configuration to change." in refused.stderr
+        host.virtcardd.virtcard("enable", name, "--hotplug")
+        _wait(host, name, {1: ("empty", "")})
+        host.virtcardd.virtcard("insert", name, FIRST)
+        assert host.virtcardd.run("disable", name, "--dry-run").returncode == 0
+        assert _states(host, name) == {1: ("inserted", FIRST)}
+        host.virtcardd.virtcard("disable", name)
+        assert (_states(host, name), _usb(host, name)) == ({}, [])
+        assert not _info(host, name)["persistent"]
+    finally:
+        host.libvirtd.virsh("destroy", name)
+
+
 def test_several_readers_in_one_machine_have_their_own_cards(host: Host, vm: str) -> None:
     for _ in range(2):
         host.virtcardd.virtcard("enable", vm, "--hotplug")

@@ -152,11 +152,15 @@ class VirtcardService:
         async with self._turns.turn(uuid):
             changes.budget.forget(uuid)
             record = await changes.read(uuid)
-            change = await changes.disable(record, dry_run=options.dry_run)
+            slots = read_slots(record.live_xml)
+            change = Change(False, "", False)
+            if record.persistent or not slots:
+                change = await changes.disable(record, dry_run=options.dry_run)
             if options.dry_run:
                 return change
-            await changes.set_wish(record, "")
-            slots = await self._take_away(record, read_slots(record.live_xml))
+            if record.persistent:
+                await changes.set_wish(record, "")
+            await self._take_away(record, slots)
             self._reconciler.end_of_run(uuid)
             await self._reconcile(uuid)
             return replace(change, changed=change.changed or bool(slots), slots=slots)
