@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from helpers.domains import EHCI_ONLY, UHCI, domain_uuid, qemu_xml, reader_xml
 from helpers.hypervisors import ApartLab, apart, embed_uri, peer_pid
-from virtcard.domain.events import EventKind, Lifecycle, Resumed, Started, Stopped
+from virtcard.domain.events import EventKind, Lifecycle, Resumed, Stopped
 from virtcard.domain.peer import process_uuid, qemu_pid, verify_peer
 from virtcard.domain.uri import parse_uri
 from virtcard.errors import InvalidXml, LibvirtFailed, PeerError, Unsupported
@@ -61,7 +62,7 @@ def test_start_resumes_before_it_is_started(lab: ApartLab, started: Path) -> Non
     lab.wait(EventKind.LIFECYCLE, VM, Lifecycle.STARTED)
     assert lab.heard(VM)[-2:] == [
         (EventKind.LIFECYCLE, Lifecycle.RESUMED, Resumed.UNPAUSED),
-        (EventKind.LIFECYCLE, Lifecycle.STARTED, Started.BOOTED),
+        (EventKind.LIFECYCLE, Lifecycle.STARTED, libvirt.VIR_DOMAIN_EVENT_STARTED_BOOTED),
     ]
 
 

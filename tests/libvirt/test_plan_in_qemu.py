@@ -168,6 +168,4 @@ def test_a_change_beside_a_saved_state_is_pending_until_that_is_dropped(connecti
 
 def state(domain: libvirt.virDomain) -> ReaderState:
     live = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE) if domain.isActive() else None
-    saved = bool(domain.hasManagedSaveImage())
-    image = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) if saved else None
-    return reader_state(domain.XMLDesc(INACTIVE), live, managed_save=saved, image=image)
+    return reader_state(domain.XMLDesc(INACTIVE), live, managed_save=bool(domain.hasManagedSaveImage()))

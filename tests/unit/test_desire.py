@@ -6,15 +6,11 @@ from dataclasses import replace
 
 from virtcard.service.desire import Desire, Facts, desire
 
-RUNNING = Facts(wish="", call=None, running=True, alive=True, live_reader=True)
+RUNNING = Facts(wish="", call=None, running=True, alive=True)
 
 
 def test_a_domain_that_is_off_has_no_bridge() -> None:
     assert desire(replace(RUNNING, alive=False, running=False, wish="reader:*")) == Desire(bridge=False, card="")
-
-
-def test_a_running_domain_without_a_reader_has_no_bridge() -> None:
-    assert desire(replace(RUNNING, live_reader=False, call="reader:*")).bridge is False
 
 
 def test_a_paused_domain_keeps_what_is_in_its_reader() -> None:

@@ -72,23 +72,9 @@ def test_a_clone_must_be_rewritten() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("inactive", "image", "pending"),
-    [(WITH, WITHOUT, True), (WITHOUT, WITH, True), (WITH, WITH, False), (WITHOUT, SPICE, False)],
-)
-def test_a_saved_state_is_pending_when_its_xml_differs(inactive: str, image: str, pending: bool) -> None:
-    assert reader_state(inactive, None, managed_save=True, image=image).pending is pending
-
-
 @pytest.mark.parametrize(("inactive", "pending"), [(WITH, True), (WITHOUT, False)])
 def test_a_saved_state_whose_xml_is_not_known_is_pending_with_a_reader(inactive: str, pending: bool) -> None:
     assert reader_state(inactive, None, managed_save=True).pending is pending
-
-
-def test_a_conflict_is_said_before_everything_else() -> None:
-    state = reader_state(WITHOUT, WITH, conflict=True)
-    assert state.reader is VirtualReader.CONFLICT
-    assert state.pending
 
 
 def test_the_words_are_those_of_the_views() -> None:

@@ -17,7 +17,7 @@ from virtcard.bus.address import BusKind
 from virtcard.bus.caller import Caller, current_caller, known_user, named_user, note_user
 from virtcard.bus.connection import Bus
 from virtcard.bus.places import Places
-from virtcard.bus.polkit import Polkit, PolkitAbsent, Verdict
+from virtcard.bus.polkit import Polkit, PolkitAbsent
 from virtcard.bus.watch import leaving
 from virtcard.errors import Busy, NotAuthorized
 from virtcard.names import (
@@ -154,13 +154,11 @@ class Bouncer:
             if user == 0 or details.get(OWNER) == str(user):
                 return
             with self._checks.taken(user):
-                verdict = await self._ask_polkit(caller, action, details, gone)
-        if not verdict.authorized:
+                authorized = await self._ask_polkit(caller, action, details, gone)
+        if not authorized:
             raise NotAuthorized(f"You are not authorized to do that ({action}).", hint=_AS_ROOT)
 
-    async def _ask_polkit(
-        self, caller: Caller, action: str, details: Mapping[str, str], gone: asyncio.Event
-    ) -> Verdict:
+    async def _ask_polkit(self, caller: Caller, action: str, details: Mapping[str, str], gone: asyncio.Event) -> bool:
         """polkit's verdict. When the caller leaves, or we end, the question is taken back."""
         cancellation_id = uuid4().hex
         check = asyncio.ensure_future(self._polkit.check(caller, action, details, cancellation_id))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dbus_next.errors import DBusError
@@ -29,21 +28,13 @@ class PolkitAbsent(Exception):
     """polkit is not installed or does not start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """polkit's answer; `challenge`: a person could still give a password, but may not be asked by this call."""
-
-    authorized: bool
-    challenge: bool = False
-
-
 class Polkit:
     """polkit's authority, over the bus that it shares with us."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    async def check(self, caller: Caller, action: str, details: Mapping[str, str], cancellation_id: str) -> Verdict:
+    async def check(self, caller: Caller, action: str, details: Mapping[str, str], cancellation_id: str) -> bool:
         """Ask, and wait for as long as a person thinks it over. PolkitAbsent when there is no polkit.
 
         The subject is the bus name: a process id may belong to somebody else by the time polkit looks."""
@@ -56,9 +47,9 @@ class Polkit:
             if error.type in _ABSENT or error.type.startswith(_ABSENT_PREFIX):
                 raise PolkitAbsent(error.type) from error
             log.warning("polkit did not check %s: %s", action, error.text)
-            return Verdict(authorized=False)
-        authorized, challenge, _ = reply[0]
-        return Verdict(authorized is True, challenge is True)
+            return False
+        authorized, _challenge, _details = reply[0]
+        return authorized is True
 
     async def cancel(self, cancellation_id: str) -> None:
         """Take a question back. Never raises: polkit may be done with it, or gone."""

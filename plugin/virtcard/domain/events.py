@@ -13,7 +13,7 @@ class EventKind(StrEnum):
     """What kind of thing happened; it says how to read `HypervisorEvent.event`."""
 
     LIFECYCLE = "lifecycle"
-    """`event` is a Lifecycle, `detail` the enum named after it."""
+    """`event` is a Lifecycle, and `detail` libvirt's reason for it: those that we act by have an enum."""
     REBOOT = "reboot"
     """The guest was reset; three of them come for one virDomainReset."""
     METADATA = "metadata"
@@ -21,7 +21,7 @@ class EventKind(StrEnum):
     VIEWER = "viewer"
     """`viewer` says what a client of the SPICE server did."""
     CLOSED = "closed"
-    """The connection is gone; `event` is a CloseReason. Comes once, and no event follows it."""
+    """The connection is gone; `event` is libvirt's reason. Comes once, and no event follows it."""
 
 
 class Lifecycle(IntEnum):
@@ -36,47 +36,6 @@ class Lifecycle(IntEnum):
     SHUTDOWN = 6
     PMSUSPENDED = 7
     CRASHED = 8
-
-
-class Defined(IntEnum):
-    """virDomainEventDefinedDetailType."""
-
-    ADDED = 0
-    UPDATED = 1
-    RENAMED = 2
-    FROM_SNAPSHOT = 3
-
-
-class Undefined(IntEnum):
-    """virDomainEventUndefinedDetailType."""
-
-    REMOVED = 0
-    RENAMED = 1
-
-
-class Started(IntEnum):
-    """virDomainEventStartedDetailType."""
-
-    BOOTED = 0
-    MIGRATED = 1
-    """An incoming migration: QEMU is there, and the guest still runs elsewhere until RESUMED."""
-    RESTORED = 2
-    FROM_SNAPSHOT = 3
-    WAKEUP = 4
-
-
-class Suspended(IntEnum):
-    """virDomainEventSuspendedDetailType."""
-
-    PAUSED = 0
-    MIGRATED = 1
-    IOERROR = 2
-    WATCHDOG = 3
-    RESTORED = 4
-    FROM_SNAPSHOT = 5
-    API_ERROR = 6
-    POSTCOPY = 7
-    POSTCOPY_FAILED = 8
 
 
 class Resumed(IntEnum):
@@ -101,15 +60,6 @@ class Stopped(IntEnum):
     FAILED = 5
     """QEMU was killed or crashed, or an incoming migration failed."""
     FROM_SNAPSHOT = 6
-
-
-class CloseReason(IntEnum):
-    """virConnectCloseReason."""
-
-    ERROR = 0
-    EOF = 1
-    KEEPALIVE = 2
-    CLIENT = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,22 +48,11 @@ class ReaderState:
         return self.live_mode == Mode.BRIDGE
 
 
-def reader_state(
-    inactive: str | None,
-    live: str | None,
-    *,
-    managed_save: bool = False,
-    image: str | None = None,
-    conflict: bool = False,
-) -> ReaderState:
-    """The state from XML texts; None stands for none (transient: no `inactive`, off: no `live`).
-
-    `image` is the XML of a managed-save image (virDomainManagedSaveGetXMLDesc) when it is known.
-    """
+def reader_state(inactive: str | None, live: str | None, *, managed_save: bool = False) -> ReaderState:
+    """The state from XML texts; None stands for none (transient: no `inactive`, off: no `live`)."""
     config = None if inactive is None else parse_domain(inactive)
     running = None if live is None else parse_domain(live)
-    saved = None if image is None else parse_domain(image)
-    pending = _pending(config, running, saved, managed_save=managed_save)
+    pending = _pending(config, running, managed_save=managed_save)
     foreign = [model.foreign for model in (config, running) if model is not None and model.foreign is not None]
     state = ReaderState(
         in_config=_device(config) is not None,
@@ -71,11 +60,11 @@ def reader_state(
         foreign=foreign[0].word if foreign else "",
         cloned=config is not None and any(card.owner and not config.owns(card) for card in config.smartcards),
         pending=pending,
-        reader=VirtualReader.CONFLICT,
+        reader=VirtualReader.ABSENT,
         mode=_mode(config),
         live_mode=_mode(running),
     )
-    return state if conflict else _with_word(state)
+    return _with_word(state)
 
 
 def _device(model: DomainModel | None) -> Smartcard | None:
@@ -87,15 +76,12 @@ def _mode(model: DomainModel | None) -> str:
     return "" if device is None else mode_of(device).value
 
 
-def _pending(
-    config: DomainModel | None, running: DomainModel | None, saved: DomainModel | None, *, managed_save: bool
-) -> bool:
+def _pending(config: DomainModel | None, running: DomainModel | None, *, managed_save: bool) -> bool:
+    """What a saved image has is not looked at: with a reader in the configuration it may be without."""
     if config is None:
         return False
     if running is not None:
         return _device(config) != _device(running)
-    if saved is not None:
-        return _device(config) != _device(saved)
     return managed_save and _device(config) is not None
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one domain. `call` is the source of an insert call, "" after an eject call, None without one."""
+    """What is known of one domain and one reader that it has.
+
+    `call` is the source of an insert call, "" after an eject call, None without one."""
 
     wish: str
     call: str | None
@@ -15,8 +17,6 @@ class Facts:
     """The guest runs: neither off, nor paused, nor the silent end of a migration."""
     alive: bool
     """It has a QEMU at all."""
-    live_reader: bool
-    """The running machine has our virtual reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def desire(facts: Facts) -> Desire:
     """A call beats the wish; a paused machine keeps what it has, unless it is to be taken out.
 
     Whether the card may be there is not asked here: wish and call both pass through the policy."""
-    if not (facts.alive and facts.live_reader):
+    if not facts.alive:
         return Desire(bridge=False, card="")
     if not facts.running:
         return Desire(bridge=True, card="" if facts.call == "" else None)

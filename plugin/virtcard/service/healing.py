@@ -56,7 +56,8 @@ class Healer:
         if self.permits.monitor(request) is Monitor.NONE:
             return ADVICE.format(name=view.name)
         now = time.monotonic()
-        if now >= self._tried.get(key, -limits.HEAL_PAUSE) + limits.HEAL_PAUSE:
+        self._tried = {each: since for each, since in self._tried.items() if now < since + limits.HEAL_PAUSE}
+        if key not in self._tried:
             self._tried[key] = now
             task = asyncio.get_running_loop().create_task(self._heal(key, view.name))
             self._tasks.add(task)

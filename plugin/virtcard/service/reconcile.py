@@ -148,7 +148,6 @@ class Reconciler:
                 call=call.source if call else None,
                 running=record.state in GUEST_RUNS,
                 alive=record.running,
-                live_reader=True,
             )
         )
 
