@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 
-from helpers.guest_agent import Result
+from helpers.askings import PROMPT, Asking, in_an_apdu, is_error, timing
 from helpers.host import private_host
 from helpers.jobs import FIRST, SECOND, SECOND_NAME, Job, fetch, job
 from helpers.libvirtd import Libvirtd
 from helpers.machines import Usb
-from helpers.scripted_card import OK, WAIT, echo
+from helpers.scripted_card import OK, echo
 from helpers.waiting import slowness, wait_until
 from virtcard.limits import GUEST_PATIENCE, TRANSMIT_PATIENCE
 
-NOTHING_TO_FETCH = "6985"
-"""What the card says to a GET RESPONSE whose command got an error while another virtcardd was on its way."""
 SEED = time.time_ns() % 1_000_000
 ROUNDS = 5
 PAUSE = 0.25
 """Seconds that a guest waits in the middle of a chain, and before GET RESPONSE: the fault comes then."""
-PROMPT = 5.0
-"""Seconds in which a guest must have its error or its answer; its own patience is 23."""
 
 LOOP = "while [ ! -e /tmp/enough ]; do opensc-tool -c default -s 80:10:00:20:20; done"
 
@@ -46,50 +39,12 @@ def rng() -> Random:
 
 @pytest.fixture
 def times() -> Iterator[list[float]]:
-    """Seconds that the guest's commands took; shown in the captured output (pytest -rP)."""
-    seconds: list[float] = []
-    yield seconds
-    if seconds:
-        median = statistics.median(seconds)
-        print(f"{len(seconds)} commands of the guest: median {median:.2f} s, longest {max(seconds):.2f} s")
-
-
-@dataclass
-class Asking:
-    """A command that runs in the guest meanwhile."""
-
-    ask: Callable[[], Result]
-    results: list[Result] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        started = time.monotonic()
-        self.results.append(self.ask())
-        self.seconds = time.monotonic() - started
-
-    def end(self) -> Result:
-        """What came of it."""
-        self._thread.join(90)
-        assert self.results, "the guest's command hangs"
-        return self.results[0]
+    with timing() as seconds:
+        yield seconds
 
 
 Phase = Callable[[Job, Random], Asking]
 Fault = Callable[[Job], None]
-
-
-def in_an_apdu(one: Job, rng: Random) -> Asking:
-    """The card works on a command, of `scard` or of `opensc-tool`."""
-    one.first.gate.clear()
-    commands = [f"scard run 0 {WAIT.hex()}", "opensc-tool -c default -s 80:14:00:00"]
-    command = rng.choice(commands)
-    asking = Asking(lambda: one.guest.run(command, 60))
-    assert one.first.waiting.wait(10)
-    return asking
 
 
 def in_a_chain(one: Job, rng: Random) -> Asking:
@@ -169,17 +124,11 @@ def _is_right_or_an_error(phase: Phase, output: str) -> None:
     lines = [line.partition(" ")[2] for line in output.splitlines()]
     assert len(lines) == 3, output
     if phase is in_a_chain:
-        assert lines[0] == "9000" or _is_error(lines[0]), output
-        assert lines[2] == "6116" or _is_error(lines[2]), output
+        assert lines[0] == "9000" or is_error(lines[0]), output
+        assert lines[2] == "6116" or is_error(lines[2]), output
     else:
-        assert lines[0] == "610D" or _is_error(lines[0]), output
-        assert lines[2] == (b"to be fetched" + OK).hex().upper() or _is_error(lines[2]), output
-
-
-def _is_error(answer: str) -> bool:
-    """Nothing at all is what QEMU 7.2 answers while the slot is empty and the guest does not know yet
-    (dev-smartcard-reader.c, ccid_on_apdu_from_guest)."""
-    return not answer or answer.startswith("error") or answer == NOTHING_TO_FETCH
+        assert lines[0] == "610D" or is_error(lines[0]), output
+        assert lines[2] == (b"to be fetched" + OK).hex().upper() or is_error(lines[2]), output
 
 
 PHASES = pytest.mark.parametrize("phase", [in_an_apdu, in_a_chain, before_get_response])
@@ -252,80 +201,3 @@ def test_cards_that_come_and_go_under_a_loop_of_commands_shift_no_answer(running
 @pytest.mark.soak
 def test_cards_that_come_and_go_200_times_under_a_loop_of_commands_shift_no_answer(running: Job, rng: Random) -> None:
     stress(running, 200, rng)
-
-
-def crash(one: Job, rng: Random) -> float:
-    """virtcardd dies somewhere in a stream of APDUs; seconds from its return to the guest's next right answer."""
-    stream = [step for at in range(200) for step in (echo(b"%04d" % at), fetch(b"%04d" % at))]
-    before = one.first.commands
-    asking = Asking(lambda: one.guest.scard(*(step.hex() for step in stream)))
-    wait_until(lambda: one.first.commands > before, 10, "the stream begins", 0.005)
-    time.sleep(rng.uniform(0, 0.3))
-    one.host.virtcardd.kill()
-    one.host.virtcardd.start()
-    began = time.monotonic()
-    output = asking.end().output
-    for at, line in enumerate(output.splitlines()):
-        answer = line.partition(" ")[2]
-        right = b"%04d" % (at // 2) + OK if at % 2 else b"\x61\x04"
-        assert _is_error(answer) or bytes.fromhex(answer) == right, f"{at}: {line}"
-    one.wait_card()
-    one.exchange()
-    assert one.lives()
-    return time.monotonic() - began
-
-
-def test_virtcardd_killed_in_a_stream_of_apdus_is_back_at_once(running: Job, rng: Random, times: list[float]) -> None:
-    for _ in range(3):
-        times.append(crash(running, rng))
-    _is_prompt(times)
-
-
-@pytest.mark.soak
-def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng: Random, times: list[float]) -> None:
-    for _ in range(100):
-        times.append(crash(running, rng))
-    _is_prompt(times)
-
-
-def _is_prompt(times: list[float]) -> None:
-    """Nearly always at once. But a guest that never pauses may send an APDU in the moment in which QEMU takes the card
-    out, and loses it: then its own patience is the bound."""
-    assert statistics.median(times) < 2 * slowness()
-    assert max(times) < GUEST_PATIENCE + PROMPT * slowness()
-
-
-def crash_in_an_apdu(one: Job, rng: Random) -> tuple[float, float]:
-    """virtcardd dies in an APDU: seconds from its start to the guest's error, and from its return to the card."""
-    asking = in_an_apdu(one, rng)
-    one.host.virtcardd.kill()
-    one.first.gate.set()
-    began = time.monotonic()
-    one.host.virtcardd.start()
-    started = time.monotonic()
-    result = asking.end()
-    failed = time.monotonic() - began
-    one.wait_card()
-    usable = time.monotonic() - started
-    assert result.exit_code != 0, result.output
-    one.exchange()
-    return failed, usable
-
-
-def test_virtcardd_killed_with_an_apdu_at_the_card_costs_the_guest_no_more_than_its_start(
-    running: Job, rng: Random
-) -> None:
-    """ReaderRemove alone would leave the guest waiting for 23 s, since QEMU forgets what it holds for the dead one."""
-    for _ in range(3):
-        failed, usable = crash_in_an_apdu(running, rng)
-        print(f"from the start: error {failed:.2f} s; from being on the bus: card {usable:.2f} s")
-        assert failed < PROMPT * slowness()
-        assert usable < 2 * slowness()
-
-
-@pytest.mark.soak
-def test_virtcardd_killed_a_hundred_times_with_an_apdu_at_the_card(running: Job, rng: Random) -> None:
-    for _ in range(100):
-        failed, usable = crash_in_an_apdu(running, rng)
-        assert max(failed, usable) < PROMPT * slowness()
-    assert running.lives()
