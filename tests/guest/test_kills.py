@@ -119,8 +119,8 @@ def tries(victim: Victim) -> int:
 
 def until_the_kill(output: str) -> tuple[list[str], list[str]]:
     """What the guest was answered up to its first error, and after it: a busy guest may overlook that the card was out
-    for a second, and then asks one that is fresh."""
-    answers = ["" if "error" in line else line.split()[1] for line in output.splitlines()]
+    for a second, and then asks one that is fresh. Nothing at all is QEMU's answer for an empty slot."""
+    answers = ["" if "error" in line else line.partition(" ")[2] for line in output.splitlines()]
     end = answers.index("") if "" in answers else len(answers)
     return answers[:end], [answer for answer in answers[end:] if answer]
 
