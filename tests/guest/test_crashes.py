@@ -74,9 +74,10 @@ def test_virtcardd_killed_a_hundred_times_in_a_stream_of_apdus(running: Job, rng
 
 
 def _is_prompt(times: list[float]) -> None:
-    """Nearly always at once. But a guest that never pauses may send an APDU in the moment in which QEMU takes the card
-    out, and loses it: then its own patience is the bound."""
-    assert statistics.median(times) < 2 * slowness()
+    """At once, in the quarter of the rounds in which others kept the machine least busy. A guest that never pauses may
+    send an APDU in the moment in which QEMU takes the card out, and loses it: then its own patience is the bound."""
+    quarter, *_ = statistics.quantiles(times)
+    assert quarter < 2 * slowness()
     assert max(times) < GUEST_PATIENCE + PROMPT * slowness()
 
 
