@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from helpers.fake_card import ATR, FakeCard
 from virtcard.card.base import CardEvent, Transmission
 from virtcard.card.selection import PATH_MAX, Selection
-from virtcard.errors import CardAbsent, CardError, CardWasReset
+from virtcard.errors import CardAbsent, CardError, CardWasReset, NotSent, ReaderGone
 
 OK = b"\x90\x00"
 LOST = b"\x69\x85"
@@ -163,6 +163,35 @@ def test_failed_replay_fails_until_the_guest_selects_anew(card: ResettableCard) 
     selection.transmit(OPENPGP)
     card.was_reset = 1
     assert selection.transmit(GET_DATA) == OK
+
+
+def test_replay_without_an_answer_is_a_lost_selection_too(card: ResettableCard) -> None:
+    """The guest's next command, a PIN perhaps, would meet another application than the guest knows."""
+    selection = after(card, PIV)
+    card.answers[PIV] = CardError("No answer came.")
+    with pytest.raises(CardWasReset):
+        selection.transmit(GET_DATA)
+    assert GET_DATA not in card.commands
+
+
+@pytest.mark.parametrize("error", [CardAbsent("No card."), ReaderGone("No reader.")])
+def test_card_that_goes_within_the_replay_is_gone(card: ResettableCard, error: CardError) -> None:
+    selection = after(card, PIV)
+    card.answers[PIV] = error
+    with pytest.raises(type(error)):
+        selection.transmit(GET_DATA)
+
+
+def test_replay_that_is_not_to_be_finished_is_begun_anew_after_the_next_reset(card: ResettableCard) -> None:
+    selection = after(card, PIV)
+    card.answers[PIV] = NotSent("The login was ended meanwhile.")
+    with pytest.raises(NotSent):
+        selection.transmit(GET_DATA)
+    card.answers.clear()
+    card.was_reset = 1
+    card.commands.clear()
+    assert selection.transmit(GET_DATA) == OK
+    assert card.commands == [PIV, GET_DATA]
 
 
 def test_reset_during_the_replay_is_reported(card: ResettableCard) -> None:

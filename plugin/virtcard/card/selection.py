@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from virtcard.card.base import Card, CardListener, Transmission
-from virtcard.errors import CardChanged, CardWasReset
+from virtcard.errors import CardAbsent, CardChanged, CardError, CardWasReset, NotSent, ReaderGone
 from virtcard.wire.apdu import (
     HEADER_BYTES,
     MORE_DATA,
@@ -113,8 +113,17 @@ class Selection:
 
     def _replay(self) -> None:
         path, self._path = self._path, None
-        if path is None or not all(_selected(self._card.transmit(select)) for select in path):
-            raise CardWasReset("The card was reset, and its application could not be selected again.")
+        try:
+            done = path is not None and all(_selected(self._card.transmit(select)) for select in path)
+        except NotSent:
+            self._path = path  # the card is reset once more before its next command
+            raise
+        except (CardWasReset, CardAbsent, ReaderGone):
+            raise
+        except CardError as error:
+            raise _lost_selection() from error  # or the next command would meet another application than the guest's
+        if not done:
+            raise _lost_selection()
         self._path = path
 
     def _note(self, command: bytes, response: bytes) -> None:
@@ -142,6 +151,10 @@ class Selection:
 
     def _forget(self) -> None:
         self._path, self._chain, self._environment = [], b"", False
+
+
+def _lost_selection() -> CardWasReset:
+    return CardWasReset("The card was reset, and its application could not be selected again.")
 
 
 def _begins_path(command: bytes) -> bool:
