@@ -25,6 +25,7 @@ from virtcard.bridge.runner import BridgeState
 from virtcard.bridge.timers import Timers
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseTimes
+from virtcard.card.lease.states import LeaseState
 from virtcard.card.reader_source import ReaderSource
 from virtcard.service.wardrobe import Dressed, Wardrobe
 
@@ -135,7 +136,7 @@ def let_go() -> Callable[[Machine], None]:
 
     def end(holder: Machine) -> None:
         holder.card.logout()
-        wait_until(lambda: not holder.leased._held, 5, "the lease has ended")
+        wait_until(lambda: holder.leased._state is LeaseState.LOGGED_OUT, 5, "the lease has ended")
 
     return end
 

@@ -1,4 +1,17 @@
-"""A shared card as one machine has it: alone for as long as its lease lasts, and never with another's login."""
+"""A shared card as one machine has it: alone for as long as its lease lasts, and never with another's login.
+
+How the machine stands with the card is one of the states in `states`. Three threads come here:
+
+- The bridge's calls the card, and has `_lock` for each call. Under it alone the state changes and the card is used.
+- The office's clerk ends a lease that is over, under the same lock. It does not wait for it: the bridge's thread may
+  have it and wait for the clerk.
+- Whoever calls `logout` takes no lock. It leaves the time, asks for a look, and wakes the clerk.
+
+`_look` is what they have in common: a command goes straight to the card without it, and with it only after `_prepare`,
+which takes it back first and then looks, so that nothing that comes meanwhile is overlooked. Anybody may set it.
+What the clerk reads without the lock, for `due`, may be old: `poke` follows what makes a lease end sooner, and `expire`
+looks once more.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +24,13 @@ from contextlib import contextmanager
 
 from virtcard.card.base import CardListener, SharedCard, Transmission
 from virtcard.card.errand import errand
+from virtcard.card.lease.lease import Lease
 from virtcard.card.lease.office import LeaseOffice
 from virtcard.card.lease.rules import SHARED, LeaseRules
-from virtcard.card.lease.watch import Watch
+from virtcard.card.lease.states import FRESH_WANTED, HOLDING, TRANSITIONS, LeaseEvent, LeaseState
 from virtcard.errors import Busy, CardAbsent, CardChanged, CardError, CardWasReset, ReaderGone
 
 log = logging.getLogger(__name__)
-
-BEGIN_TRIES = 4
-"""Times that other programs may reset the card while we take it."""
 
 
 class Leased:
@@ -37,31 +48,18 @@ class Leased:
         self._office = office
         self._rules = rules
         self._lock = threading.Lock()
-        """Whoever has it may use the card, when the lease is ours: the bridge's thread, or the clerk to end it."""
-        self._watch = Watch()
-        self._held = False
-        self._alone = False
-        self._due = False
-        """The clerk wants the lease back: look whether it is time."""
-        self._ending = False
-        """The login shall end now."""
+        self._state = LeaseState.OFF
+        self._look = True
+        """Something is to be looked at before the next command."""
+        self._lease = Lease(card)
+        """The one that is ours, or the last one."""
         self._kept = False
-        """The lease ends when `kept` does."""
-        self._untold: CardWasReset | None = None
-        """What the next command is to hear of this lease, which was taken for another purpose."""
-        self._logged_out = -math.inf
-        """When a login was ended last: older commands are not sent any more."""
-        self._powered = False
-        self._fresh = False
-        """The guest has had no command answered since the card was powered on."""
-        self._lost_login = False
-        self._was_reset = False
-        """Somebody else reset the card before this lease."""
-        self._spoilt = False
-        """It could not be reset, and is off."""
-        self._begun = self._used = 0.0
+        """It does not end before `kept` does."""
+        self._logout = -math.inf
+        """When a login was ended last: it ends the lease of then, and older commands are not sent any more."""
         self._atr = b""
         self._changes = 0
+        """How often the card had been changed by one of ours when the guest got it; see `LeaseOffice.changes`."""
 
     def __repr__(self) -> str:
         return f"Leased({self.reader!r})"
@@ -104,8 +102,9 @@ class Leased:
     def transmit(self, command: bytes) -> bytes:
         """Send a command when we have the lease; see the class for what else may happen."""
         with self._lock:
-            if self._due or not self._held:
-                self._take()
+            if self._look:
+                self._prepare()
+                self._tell()
             mine = errand()
             if mine.given_up:
                 mine.check()
@@ -114,8 +113,9 @@ class Leased:
             except BaseException as error:
                 self._failed(command, error)
                 raise
-            self._watch.note(command, response)
-            self._used = time.monotonic()
+            lease = self._lease
+            lease.watch.note(command, response)
+            lease.used = time.monotonic()
             return response
 
     def reset(self) -> bytes:
@@ -125,15 +125,15 @@ class Leased:
     def power_off(self) -> None:
         """Let go of the card: reset when this machine has the lease, and as it is when it gave it up before."""
         with self._lock:
-            if self._held:
+            if self._state in HOLDING:
                 self._account()
                 try:
                     self._card.power_off()
                 finally:
                     self._office.release(self)
-            elif self._powered:
+            elif self._state is not LeaseState.OFF:
                 self._office.later(self._card.leave)
-            self._powered = False
+            self._step(LeaseEvent.POWERED_OFF)
             self._office.leave(self)
 
     def listen(self, listener: CardListener | None) -> None:
@@ -146,12 +146,9 @@ class Leased:
 
         CardError when it cannot be had. What the first command would hear of it, it hears."""
         with self._lock:
-            try:
-                # One who keeps it again and again is faster than the clerk.
-                if self._due or not self._held or self._is_due():
-                    self._take()
-            except CardWasReset as error:
-                self._tell_later(error)
+            # One who keeps it again and again is faster than the clerk.
+            if self._look or self._is_over():
+                self._prepare()
             self._kept = True
         try:
             yield
@@ -162,49 +159,65 @@ class Leased:
     def logout(self) -> None:
         """End the login now: the lease is given up, with a reset, as soon as the card is done with its command. A
         command that waits for the lease is not sent."""
-        self._logged_out = time.monotonic()
-        if self._held:
-            self._ending = self._due = True
+        self._logout = time.monotonic()
+        self._look = True
         self._office.poke()
 
-    # The lease.
+    # What the clerk asks and does.
 
     def due(self) -> float:
         """When the lease ends by itself."""
-        if not self._held or self._alone or self._kept:
+        if self._state not in HOLDING or self._kept:
             return math.inf
-        if self._ending:
-            return 0.0
-        times, watch = self._office.times, self._watch
-        if watch.open:
-            return min(self._used + times.idle_logged_in, self._begun + times.longest)
-        if watch.login:
-            return min(self._used + times.idle_logged_in, self._begun + times.last_call)
-        longest = times.idle if self._office.waiting else times.last_call
-        return min(self._used + times.idle, self._begun + longest)
+        return self._lease.over(self._office.times, self._logout, waited_for=self._office.waiting)
 
     def expire(self) -> bool:
-        """End the lease if it is due. False when the card is at work: then the next command ends it, or the next look.
-
-        The clerk must not wait for our lock here: whoever has it may wait for the clerk.
-        """
-        self._due = True
+        """End the lease if it is over. False when the card is at work: then the next command ends it, or the clerk."""
+        self._look = True
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            if self._is_due():
+            if self._is_over():
                 self._give_up()
-            self._not_due()
         finally:
             self._lock.release()
         return True
 
-    def _is_due(self) -> bool:
+    # From here on the lock is held.
+
+    def _step(self, event: LeaseEvent) -> None:
+        self._state = TRANSITIONS[self._state, event]
+        if self._state is not LeaseState.HELD:
+            self._look = True
+
+    def _prepare(self) -> None:
+        """Have the lease, or know why only a fresh card will do; CardError when it cannot be had."""
+        self._look = False
+        try:
+            self._check()
+            self._hold()
+            self._check()
+        finally:
+            if self._state is not LeaseState.HELD or self._is_ending():
+                self._look = True
+
+    def _tell(self) -> None:
+        """What the guest is to hear before its command is sent."""
+        if self._state in FRESH_WANTED:
+            raise CardChanged(_SENTENCES[self._state])
+        if self._state is LeaseState.UNTOLD:
+            self._step(LeaseEvent.TOLD)
+            what = "The login to the card was ended." if self._lease.alone else "The card was used elsewhere."
+            raise CardWasReset(what, hint="Log in to the card again in the machine.")
+
+    def _check(self) -> None:
+        errand().check(self._logout)
+
+    def _is_over(self) -> bool:
         return self.due() <= time.monotonic()
 
-    def _not_due(self) -> None:
-        """It was looked at. A logout is looked at again, and so is what the next command must hear."""
-        self._due = self._ending or self._untold is not None
+    def _is_ending(self) -> bool:
+        return self._lease.is_ending(self._logout)
 
     def _join(self, exclusive: bool) -> None:
         try:
@@ -216,124 +229,89 @@ class Leased:
 
     def _arrive(self, exclusive: bool) -> None:
         """The card is ours, and new."""
-        self._powered = self._fresh = True
-        self._lost_login = self._spoilt = False
-        self._untold = None
+        self._step(LeaseEvent.POWERED_ON)
         self._changes = self._office.changes
         self._office.last = self
         if exclusive:
-            self._hold()
-            self._alone = True
+            self._lease = Lease(self._card, alone=True)
+            self._lease.start()
+            self._step(LeaseEvent.TAKEN)
 
     def _hold(self) -> None:
-        self._watch = Watch()
-        self._due = self._ending = False
-        self._begun = self._used = time.monotonic()
-        self._held = True
-        self._office.poke()
+        """Go on with the lease, or take a new one in its place when it is over."""
+        if self._state in HOLDING and self._lease.alone:
+            self._start_over()
+            return
+        if self._is_over():
+            self._give_up()
+        if self._state is LeaseState.OFF:
+            raise CardAbsent("The card is off.")
+        if self._state not in HOLDING | FRESH_WANTED:
+            self._take()
+
+    def _start_over(self) -> None:
+        """A logout of who has the card alone."""
+        if self._is_ending():
+            self._card.reset()
+            self._lease.start()
+            self._step(LeaseEvent.LOST)
 
     def _take(self) -> None:
-        """The lease is ours afterwards, and the card as the guest left it."""
-        self._check()
-        if self._untold is not None:
-            error, self._untold = self._untold, None
-            self._not_due()
-            raise error
-        if self._spoilt:
-            raise CardChanged("The card could not be reset, and is put in anew.")
-        if self._held:
-            if self._alone:
-                self._begin_anew()
-            self._not_due()
-            if not self._is_due():
-                return
-            self._give_up()
-        self._office.take(self, self._begin, self._undo, self._check)
-        self._hold()
+        lease = Lease(self._card)
+        self._office.take(self, lease.begin, lease.undo, self._check)
+        self._lease = lease
+        lease.start()
         try:
-            self._look()
-        except CardChanged:
-            self._fresh = False
-            self._give_up()
-            raise
-        except CardWasReset as error:
-            self._fresh = False
-            self._tell_later(error)
-            self._check()
-            self._untold, self._due = None, self._ending
-            raise
+            found = self._found(lease)
         except BaseException:
-            self._give_up()
+            self._end(reset=self._is_ending())
             raise
-        self._fresh = False
-        self._check()
+        self._step(found)
+        if self._state in FRESH_WANTED:
+            self._end(reset=self._is_ending())
+        self._office.poke()
 
-    def _check(self) -> None:
-        errand().check(self._logged_out)
-
-    def _tell_later(self, error: CardWasReset) -> None:
-        self._untold, self._due = error, True
-
-    def _begin_anew(self) -> None:
-        if self._ending:
-            self._due = self._ending = False
-            self._card.reset()
-            self._watch.was_reset()
-            raise CardWasReset("The login to the card was ended.", hint="Log in to the card again in the machine.")
-
-    def _begin(self) -> None:
-        """On the clerk's thread. Whoever had the card before may have reset it."""
-        self._was_reset = False
-        for _ in range(BEGIN_TRIES - 1):
-            try:
-                self._card.begin()
-            except CardWasReset:
-                self._was_reset = True
-            else:
-                return
-        self._card.begin()
-
-    def _undo(self) -> None:
-        """On the clerk's thread."""
-        self._card.end(reset=False)
-
-    def _look(self) -> None:
-        """Make sure that nobody else's login is on the card; CardWasReset or CardChanged when the guest's is gone."""
-        office = self._office
+    def _found(self, lease: Lease) -> LeaseEvent:
+        """Make sure that nobody else's login is on the card, and see what is left of what the guest had there."""
+        office, new = self._office, self._state is LeaseState.NEW
         others = office.last is not self
+        atr = self._atr if self._rules.host_login and not others else self._card.reset()
         office.last = self
-        atr = self._atr if self._rules.host_login and not others and self._powered else self._card.reset()
-        lost = others or self._was_reset or self._lost_login
-        if (lost and self._rules.reinsert and not self._fresh) or atr != self._atr or office.changes != self._changes:
-            raise CardChanged("The card was used elsewhere, and is put in anew.")
-        if not self._fresh:
-            raise CardWasReset("The card was used elsewhere.", hint="Log in to the card again in the machine.")
+        lost = others or lease.was_reset or self._state is LeaseState.LOGGED_OUT
+        if atr != self._atr or office.changes != self._changes or (lost and self._rules.reinsert and not new):
+            return LeaseEvent.CHANGE_SEEN
+        return LeaseEvent.TAKEN if new else LeaseEvent.LOST
 
     def _failed(self, command: bytes, error: BaseException) -> None:
         """A command has no answer. A card that is gone has no transaction to end."""
+        watch = self._lease.watch
         if isinstance(error, CardWasReset):
-            self._watch.was_reset()
+            watch.was_reset()
             return
-        self._watch.unanswered(command)
+        watch.unanswered(command)
         if isinstance(error, CardAbsent | ReaderGone):
             self._account()
+            self._step(LeaseEvent.GIVEN_UP)
             self._office.release(self)
 
     def _give_up(self) -> None:
         """End the lease, and the login with it. A card that cannot be reset is not left to the next one."""
-        if not self._held:
+        if self._state not in HOLDING:
             return
-        alone, login = self._alone, self._watch.login or self._ending
+        login = self._lease.watch.login or self._is_ending()
         self._account()
-        if alone:
-            return
-        self._lost_login = login
-        try:
+        self._step(LeaseEvent.GIVEN_UP_LOGIN if login else LeaseEvent.GIVEN_UP)
+        if not self._lease.alone:
             self._end(reset=login)
-        finally:
-            self._office.release(self)
+
+    def _account(self) -> None:
+        """What the lease leaves for others, who may have read and kept what it changed."""
+        if self._lease.watch.changed:
+            self._office.changes += 1
+            self._changes = self._office.changes
 
     def _end(self, *, reset: bool) -> None:
+        """End the transaction and the turn."""
         try:
             self._card.end(reset=reset)
         except (CardAbsent, ReaderGone):
@@ -344,18 +322,18 @@ class Leased:
         except Exception:
             log.exception("the lease of the card in %s did not end well, and unexpectedly", self.reader)
             self._spoil()
+        finally:
+            self._office.release(self)
 
     def _spoil(self) -> None:
-        self._spoilt = True
+        self._step(LeaseEvent.END_FAILED)
         self._card.power_off()
 
-    def _account(self) -> None:
-        """The lease is no more; the next one tells by itself what was lost."""
-        self._held = self._alone = self._due = self._ending = False
-        self._untold = None
-        if self._watch.changed:
-            self._office.changes += 1
-            self._changes = self._office.changes
+
+_SENTENCES = {
+    LeaseState.CHANGED: "The card was used elsewhere, and is put in anew.",
+    LeaseState.SPOILT: "The card could not be reset, and is put in anew.",
+}
 
 
 def _nothing() -> None:
