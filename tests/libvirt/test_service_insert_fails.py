@@ -129,7 +129,7 @@ def test_guest_that_takes_no_notice_is_told_in_time(monkeypatch: pytest.MonkeyPa
 def test_source_that_blocks_holds_up_no_other_domain() -> None:
     async def scene() -> None:
         async with running_lab() as (lab, _peer):
-            lab.service._reconciler.bridges._opening = Opening(lab.service._inserter.sources, patience=0.5)
+            lab.service._reconciler.seating._opening = Opening(lab.service._inserter.sources, patience=0.5)
             lab.source.gate.clear()
             insert = asyncio.ensure_future(lab.insert("run", "reader:one"))
             await lab.until(lambda: lab.source.opened, "the source is asked")

@@ -79,7 +79,7 @@ def test_card_serves_two_machines_and_none_profits_from_the_other() -> None:
             await put_in(lab, "one", one)
             await put_in(lab, "two", two)
             assert one.exchange(VERIFY) == one.exchange(PROTECTED) == OK
-            lab.service._reconciler.bridges.logout(domain_uuid("one"))
+            lab.service._reconciler.seating.logout(domain_uuid("one"))
             assert two.exchange(PROTECTED) == DENIED
 
     run_async(scene())

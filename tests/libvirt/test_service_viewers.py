@@ -109,7 +109,7 @@ def test_a_card_waits_until_it_is_known_whether_a_viewer_has_one_and_one_that_is
             lab.service.viewers.expect(domain_uuid("one"))
             await lab.settled()
             assert lab.view("one").card == "reader:one", "it stays in"
-            lab.service._reconciler.bridges.take_out((domain_uuid("one"), 0))
+            lab.service._reconciler.seating.take_out((domain_uuid("one"), 0))
             await lab.settled()
             assert "goes before reader:one" in lab.view("one").last_error
             lab.service.viewers.met(domain_uuid("one"), ())

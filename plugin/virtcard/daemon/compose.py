@@ -46,6 +46,7 @@ from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
 from virtcard.service.registry import Registry
 from virtcard.service.seat import Seat
+from virtcard.service.seating import Seating
 from virtcard.service.tracing import Tracing
 from virtcard.service.viewers import Viewers
 from virtcard.service.views import StatusView
@@ -100,28 +101,26 @@ class Parts:
         self._policies = Policies(chosen.policy, hears.on_policy)
         self.viewers = Viewers(hears.on_viewers)
         self.readers = Readers(self.registry.readers, on_change=hears.on_readers, on_service=hears.on_pcsc)
-        self._bridges = self._make_bridges()
+        self._bridges = Bridges(self.registry.bridges, on_stuck=hears.on_stuck, on_ended=hears.on_bridge_ended)
         self.changes = Changes.make(self.link, Renderer(), chosen.socket_dir)
         self.changes.qemu = qemu_host(chosen.uri, os.environ)
         self.service = self._make_service(self._make_reconciler())
         self.metrics = _metrics(chosen, self.registry, self.service.status) if chosen.metrics else None
 
-    def _make_bridges(self) -> Bridges:
+    def _make_seating(self) -> Seating:
         gate = Gate(
             lambda: self._policies.rules,
             lambda: self.seat.presence.locked,
             self.viewers.shares_card,
             self._decisions.decided,
         )
-        return Bridges(
-            self.registry.bridges,
+        return Seating(
+            self._bridges,
             Opening(self._sources),
             Wardrobe(self._asking.in_command),
             gate,
             atr_of=self.readers.atr,
             on_card=self._hears.on_card,
-            on_stuck=self._hears.on_stuck,
-            on_ended=self._hears.on_bridge_ended,
         )
 
     def _make_reconciler(self) -> Reconciler:
@@ -133,6 +132,7 @@ class Parts:
         return Reconciler(
             domains=self.registry.domains,
             bridges=self._bridges,
+            seating=self._make_seating(),
             changes=self.changes,
             insertions=insertions,
             run_of=run_in(self._chosen.uri.pid_dir),

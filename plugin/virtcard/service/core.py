@@ -237,7 +237,7 @@ class VirtcardService:
 
     def judge_again(self) -> tuple[Denied, ...]:
         """What decides about cards has changed, the policy or the lock of the screen. Why cards went out."""
-        denials = self._reconciler.bridges.judge_all()
+        denials = self._reconciler.seating.judge_all()
         for view in self.registry.domains.values():
             if view.has_reader:
                 self._turns.wake(view.uuid)
@@ -246,7 +246,7 @@ class VirtcardService:
     def on_viewers(self, uuid: UUID) -> None:
         """A viewer's card came to a machine or went: where the rule says so, the host's goes out or comes back."""
         if self.viewers.shares_card(uuid, is_in=True):
-            self._reconciler.bridges.judge_all()
+            self._reconciler.seating.judge_all()
         self._turns.wake(uuid)
 
     def on_card(self, key: Key, wanted: Wanted) -> None:
@@ -272,7 +272,7 @@ class VirtcardService:
         if came_in(event):
             self._came_in.add(event.uuid)
         if ends_login(event):
-            self._reconciler.bridges.logout(event.uuid)
+            self._reconciler.seating.logout(event.uuid)
         known = self.registry.domains.get(event.uuid) is not None
         burst = known and event.kind is EventKind.LIFECYCLE and event.event == Lifecycle.DEFINED
         self._turns.wake(event.uuid, SETTLE if burst else 0.0)
@@ -288,7 +288,7 @@ class VirtcardService:
     def host_sleeps(self) -> None:
         """The host goes to sleep or has woken up, and every login ends with that; cards stay in."""
         log.info("the host sleeps: every login ends")
-        self._reconciler.bridges.logout_all()
+        self._reconciler.seating.logout_all()
 
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""

@@ -13,6 +13,7 @@ from virtcard.domain.record import DomainRecord
 from virtcard.errors import Busy, InvalidArgument, NoSuchCard, VirtcardError
 from virtcard.policy.model import AskFor
 from virtcard.service.api import Caller, InsertOptions
+from virtcard.service.awaiting import until_empty, until_inserted
 from virtcard.service.bridges import Key
 from virtcard.service.changes import require_persistent
 from virtcard.service.elsewhere import served_elsewhere
@@ -77,7 +78,7 @@ class Inserter:
                 self.reconciler.forget_consents(uuid, slot)
                 self.reconciler.permits.decisions.forget(uuid)
             await self.reconcile(uuid)
-        await self.reconciler.bridges.until_empty((uuid, slot), TAKE_NOTICE)
+        await until_empty(self.reconciler.bridges.shelf, (uuid, slot), TAKE_NOTICE)
 
     async def _permitted(self, key: Key, insertion: Insertion, caller: Caller) -> Insertion | None:
         """Begin, and ask a person first when the policy says so: without the domain's turn, since that takes long."""
@@ -117,7 +118,7 @@ class Inserter:
         """Wait until the card is in; when it cannot get in, leave things as they were before the call."""
         uuid, slot = key
         try:
-            await self.reconciler.bridges.until_inserted(key, source, TAKE_NOTICE)
+            await until_inserted(self.reconciler.bridges.shelf, key, source, TAKE_NOTICE)
         except VirtcardError:
             async with self.turns.turn(uuid):
                 now = self.reconciler.insertions.get(uuid, slot)

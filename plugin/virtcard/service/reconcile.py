@@ -26,6 +26,7 @@ from virtcard.service.insertions import Insertion, Insertions
 from virtcard.service.permission import ConsentNeeded, Denied, Wanted, consent_to
 from virtcard.service.permits import Permits
 from virtcard.service.registry import Shelf
+from virtcard.service.seating import Seating
 from virtcard.service.slots import GUEST_RUNS, slots_of
 from virtcard.service.views import DomainView
 
@@ -48,6 +49,7 @@ class Reconciler:
 
     domains: Shelf[UUID, DomainView]
     bridges: Bridges
+    seating: Seating
     changes: Changes
     insertions: Insertions
     verifier: Verifier
@@ -88,7 +90,7 @@ class Reconciler:
         elif not self.insertions.see(uuid, run):
             self.permits.consents.forget(uuid)
             for slot in self.bridges.slots(uuid):
-                self.bridges.take_out((uuid, slot))
+                self.seating.take_out((uuid, slot))
 
     async def _reconcile(self, record: DomainRecord) -> None:
         notes: list[Trouble] = []
@@ -200,10 +202,10 @@ class Reconciler:
         if wanted.card is None:
             return
         if not wanted.card:
-            self.bridges.take_out(key)
+            self.seating.take_out(key)
             return
         try:
-            await self.bridges.set_card(key, self._wanted(replace(request, source=wanted.card), slot))
+            await self.seating.set_card(key, self._wanted(replace(request, source=wanted.card), slot))
         except Denied as denied:
             notes.append(Trouble(self._turn_away(key, denied), denied.hint))
         except VirtcardError as error:
@@ -212,7 +214,7 @@ class Reconciler:
     async def put_in(self, record: DomainRecord, slot: int, source: str) -> None:
         """Put in what a call asks for; errors leave the reader as it was."""
         request = self._request(record, _wish(record, []).tags, slot)
-        await self.bridges.set_card((record.uuid, slot), self._wanted(replace(request, source=source), slot))
+        await self.seating.set_card((record.uuid, slot), self._wanted(replace(request, source=source), slot))
 
     def _wanted(self, request: Request, slot: int) -> Wanted:
         """A card with what persons have said yes to, in this run of the machine."""
@@ -239,7 +241,7 @@ class Reconciler:
     def _turn_away(self, key: Key, denied: Denied) -> str:
         """The card may not be in, or not yet; why, as a sentence."""
         if self.bridges.source(key) == denied.request.source:
-            self.bridges.take_out(key)
+            self.seating.take_out(key)
         return self.permits.consents.want(denied) if isinstance(denied, ConsentNeeded) else denied.message
 
     def _live_path(self, record: DomainRecord) -> str:
