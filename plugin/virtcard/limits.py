@@ -419,5 +419,5 @@ PIN_TRIES_ASSUMED: Final = 3
 KEY_TRIES_ASSUMED: Final = 10
 """Tries of a symmetric key on a card that does not tell; card managers lock themselves after ten."""
 
-PIN_QUESTION_PARTS_MAX: Final = 4
-"""GET RESPONSEs for the answer to a question for tries, which has ten bytes at most."""
+PIN_QUESTION_PARTS_MAX: Final = 10
+"""GET RESPONSEs for the answer to a question for tries: ten bytes, or the list of HSMAUTH's 32 credentials, 70 each."""

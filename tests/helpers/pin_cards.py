@@ -176,10 +176,15 @@ class HsmauthCard(FakeCard):
     def __init__(self) -> None:
         super().__init__()
         self.left = {"password": 8, "management key": 8}
+        self.others: dict[bytes, int] = {}
+        """Tries of credentials beside the one that is called "a"."""
 
     def transmit(self, command: bytes) -> bytes:
         self.commands.append(command)
         ins, by_password = command[1], command[1] == 0x03 or command[1:3] == b"\x0b\x00"
+        if ins == 0x05:
+            listed = {**self.others, b"a": self.left["password"]}
+            return b"".join(build(0x72, b"\x26\0" + name + bytes((left,))) for name, left in listed.items()) + b"\x90\0"
         if ins == 0x09:
             return bytes((self.left["management key"],)) + b"\x90\0"
         if ins in (0x01, 0x02, 0x03, 0x08, 0x0B):

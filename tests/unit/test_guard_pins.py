@@ -583,6 +583,23 @@ def test_hsmauth_is_asked_for_the_tries_of_its_management_key_that_the_host_used
     assert card.left["management key"] == 1
 
 
+def test_hsmauth_is_asked_for_the_tries_of_a_password_that_the_host_used_up() -> None:
+    card = HsmauthCard()
+    card.left["password"], card.others = 1, {b"b": 8}
+    guarded = selected(Guarded(card, reserve=1), HSMAUTH)
+    assert guarded.send("0003000003" + "710161") == STOPPED
+    assert guarded.send("0003000003" + "710163") == STOPPED  # of one that is not there: as of the lowest
+    assert card.left["password"] == 1
+
+
+def test_hsmauths_credentials_have_a_counter_each() -> None:
+    card = HsmauthCard()
+    card.others = {b"b": 1}
+    guarded = selected(Guarded(card, reserve=1), HSMAUTH)
+    assert guarded.send("0003000003" + "710162") == STOPPED
+    assert [guarded.send("0003000003" + "710161") for _ in range(8)][-2:] == ["63c1", STOPPED]
+
+
 def test_no_secret_of_hsmauth_is_tried_while_it_may_be_selected_unseen() -> None:
     card = HsmauthCard()
     guarded = selected(Guarded(card, profile="full", reserve=1), HSMAUTH[:12])

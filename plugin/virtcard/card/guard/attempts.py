@@ -155,7 +155,9 @@ def _key(application: Application, number: int) -> Attempt:
     return Attempt(Reference(application, KEY, number), assumed=limits.KEY_TRIES_ASSUMED)
 
 
-_PUT, _DELETE, _CALCULATE, _PUT_MANAGEMENT_KEY, _MANAGEMENT_KEY_RETRIES, _CHANGE_PASSWORD = 1, 2, 3, 8, 9, 11
+_PUT, _DELETE, _CALCULATE, _LIST, _PUT_MANAGEMENT_KEY, _MANAGEMENT_KEY_RETRIES, _CHANGE_PASSWORD = 1, 2, 3, 5, 8, 9, 11
+_LABEL, _LISTED = 0x71, 0x72
+"""A credential's name in a command, and what the list has of it: algorithm, touch, name, and the tries left."""
 _OF_HSMAUTH: Final = frozenset({_PUT, _DELETE, _CALCULATE, _PUT_MANAGEMENT_KEY, _CHANGE_PASSWORD})
 """Instructions that try its management key, or the password of a credential (yubikit, hsmauth.py)."""
 _BY_PASSWORD: Final = 0x00
@@ -168,12 +170,28 @@ def may_be_hsmauth(application: Application, command: Command) -> bool:
 
 
 def _hsmauth(command: Command) -> Attempt:
-    """Answers tell of passwords; of the management key the card tells when it is asked."""
+    """Of passwords its list tells, and of the management key an instruction of its own."""
     application, assumed = Application.YUBIKEY_HSMAUTH, limits.KEY_TRIES_ASSUMED
     if command.ins == _CALCULATE or (command.ins == _CHANGE_PASSWORD and command.p1 == _BY_PASSWORD):
-        return Attempt(Reference(application, CREDENTIAL, 0), assumed=assumed)
+        question = bytes((_clear(command), _LIST, 0, 0))
+        return Attempt(Reference(application, CREDENTIAL, 0), question, _by_list(command), free=True, assumed=assumed)
     question = bytes((_clear(command), _MANAGEMENT_KEY_RETRIES, 0, 0))
     return Attempt(Reference(application, KEY, 0), question, _by_number, free=True, assumed=assumed)
+
+
+def _by_list(command: Command) -> Callable[[bytes], Told]:
+    """Of the credentials that the command names; of all when it names none that is there."""
+
+    def told(response: bytes) -> Told:
+        try:
+            labels = {part.value for part in parse(command.data) if part.tag == _LABEL}
+            listed = [part.value for part in parse(response[:-2]) if part.tag == _LISTED and len(part.value) > 2]
+        except Malformed:
+            return None
+        named = [one for one in listed if one[2:-1] in labels]
+        return min((one[-1] for one in named or listed), default=None)
+
+    return told
 
 
 def _by_number(response: bytes) -> Told:
