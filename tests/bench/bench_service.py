@@ -70,8 +70,8 @@ async def _passes() -> dict[str, float]:
                 first.append(await _timed(many.service.full_pass))
                 following.append(await _timed(many.service.full_pass))
             for _ in range(RECONCILES):
-                alone.append(await _timed(lambda: few.service._reconcile(vm)))
-                among.append(await _timed(lambda: many.service._reconcile(vm)))
+                alone.append(await _timed(lambda: few.service._passes.reconcile(vm)))
+                among.append(await _timed(lambda: many.service._passes.reconcile(vm)))
     return {
         "service_first_pass_1000_s": median(first),
         "service_next_pass_1000_s": median(following),

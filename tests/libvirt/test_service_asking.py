@@ -542,7 +542,7 @@ def test_a_machine_that_is_set_back_to_a_snapshot_keeps_its_card() -> None:
             reverted = HypervisorEvent(
                 EventKind.LIFECYCLE, domain_uuid("run"), Lifecycle.STOPPED, Stopped.FROM_SNAPSHOT
             )
-            lab.service.on_event(reverted)
+            lab.service.hearing.on_event(reverted)
             await lab.settled()
             await lab.inserted("run", peer)
             assert lab.insertion("run") == "reader:one"

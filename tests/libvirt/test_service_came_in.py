@@ -17,7 +17,7 @@ from virtcard.service.changes import Changes
 
 
 def _resumed(lab: ServiceLab, detail: Resumed) -> None:
-    lab.service.on_event(HypervisorEvent(EventKind.LIFECYCLE, domain_uuid("run"), Lifecycle.RESUMED, detail))
+    lab.service.hearing.on_event(HypervisorEvent(EventKind.LIFECYCLE, domain_uuid("run"), Lifecycle.RESUMED, detail))
 
 
 def test_its_reader_is_cleared_and_its_card_goes_in_anew() -> None:

@@ -18,7 +18,7 @@ from virtcard.card.base import CardEvent
 from virtcard.domain.events import EventKind, HypervisorEvent
 from virtcard.domain.record import DomainRecord
 from virtcard.errors import Disconnected, Failed, LibvirtFailed
-from virtcard.service import core, pace
+from virtcard.service import core, hearing, pace, passes
 from virtcard.service.reconcile import Reconciler
 
 NAMES = ("a", "b", "c")
@@ -76,17 +76,17 @@ def test_line_to_libvirt_is_tried_again_when_the_first_pass_fails(
 def test_failed_slow_passes_do_not_end_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "RECONCILE_PERIOD", 0.01)
     errors: list[Exception] = [ValueError("a bug"), Disconnected("libvirt is away."), OSError("what?")]
-    real = core.VirtcardService.full_pass
+    real = passes.Passes.full_pass
 
     async def scene() -> None:
         async with service_lab(*DOMAINS) as lab:
 
-            async def full_pass(self: core.VirtcardService) -> None:
+            async def full_pass(self: passes.Passes) -> None:
                 if errors:
                     raise errors.pop()
                 await real(self)
 
-            monkeypatch.setattr(core.VirtcardService, "full_pass", full_pass)
+            monkeypatch.setattr(passes.Passes, "full_pass", full_pass)
             await lab.until(lambda: not errors, "all passes failed")
             lab.service.registry.domains.drop(domain_uuid("a"))
             await lab.until(lambda: lab.service.registry.domains.get(domain_uuid("a")), "the next pass succeeds")
@@ -107,7 +107,7 @@ def test_service_whose_pass_never_ends_does_not_live(monkeypatch: pytest.MonkeyP
             one = asyncio.create_task(lab.service.full_pass())
             await asyncio.sleep(0.05)
             lives = [lab.service.lives]
-            monkeypatch.setattr(core, "PASS_PATIENCE", 0.01)
+            monkeypatch.setattr(passes, "PASS_PATIENCE", 0.01)
             lives.append(lab.service.lives)
             gate.set()
             await one
@@ -119,7 +119,7 @@ def test_service_whose_pass_never_ends_does_not_live(monkeypatch: pytest.MonkeyP
 def test_change_without_an_event_is_seen_by_the_next_pass() -> None:
     async def scene() -> None:
         async with service_lab(DOMAINS[0]) as lab:
-            lab.service.on_event = lambda event: None  # type: ignore[method-assign]
+            lab.service.hearing.on_event = lambda event: None  # type: ignore[method-assign]
             await lab.define(DOMAINS[1])
             await lab.act("a", "destroy")
             await lab.act("a", "undefine")
@@ -142,7 +142,7 @@ def test_pass_does_not_undo_a_call_that_came_between_its_reading_and_its_turn() 
             await lab.act("run", "create")
             await lab.until(lambda: lab.bridge("run"), "it has a bridge")
             await lab.insert("run", "reader:one")
-            await lab.service._look(old.uuid, old)
+            await lab.service._passes.look(old.uuid, old)
             assert lab.view("run").state == "running"
             assert peer.connections == 1
             assert peer.atr is not None
@@ -159,7 +159,7 @@ def test_service_that_ends_ejects_and_starts_nothing_more() -> None:
             await lab.inserted("run", peer)
             await lab.service.close()
             assert peer.atr is None
-            lab.service.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("run")))
+            lab.service.hearing.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("run")))
             await asyncio.sleep(0.05)
             assert lab.bridge("run") is None
             await refused(lab.insert("run", "reader:one"), Disconnected)
@@ -196,7 +196,7 @@ def test_a_pass_looks_at_so_many_domains_at_a_time_and_at_all_of_them(monkeypatc
 
     async def scene() -> None:
         async with service_lab(*(domain_xml(f"vm{number}") for number in range(8))) as lab:
-            monkeypatch.setattr(core, "PASS_LOOKS_MAX", 3)
+            monkeypatch.setattr(passes, "PASS_LOOKS_MAX", 3)
             monkeypatch.setattr(Reconciler, "reconcile", reconcile)
             await lab.service.full_pass()
 
@@ -208,7 +208,7 @@ def test_a_pass_looks_at_so_many_domains_at_a_time_and_at_all_of_them(monkeypatc
 def test_a_bridge_that_ended_by_a_fault_of_ours_is_replaced_and_has_its_card_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.2)
+    monkeypatch.setattr(hearing, "BRIDGE_PAUSE", 0.2)
 
     def broken(worker: Worker, *_arguments: object) -> None:
         raise ValueError("a bug")
@@ -230,7 +230,7 @@ def test_a_bridge_that_ended_by_a_fault_of_ours_is_replaced_and_has_its_card_aga
 
 
 def test_a_bridge_that_ends_again_and_again_is_begun_anew_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.3)
+    monkeypatch.setattr(hearing, "BRIDGE_PAUSE", 0.3)
     began: list[float] = []
 
     def broken(worker: Worker) -> None:
@@ -254,7 +254,7 @@ def test_a_bridge_that_ends_again_and_again_is_begun_anew_at_intervals(monkeypat
 def test_a_bridge_for_which_the_host_has_no_descriptor_left_begins_when_there_is_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(core, "BRIDGE_PAUSE", 0.2)
+    monkeypatch.setattr(hearing, "BRIDGE_PAUSE", 0.2)
 
     def none_left(_wakeup: Wakeup) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -134,7 +134,7 @@ def test_login_ends_when_the_machine_is_not_the_same_any_more(happens: str) -> N
             await put_in(lab, "one", one)
             assert one.exchange(VERIFY) == one.exchange(PROTECTED) == OK
             if happens == "reset":
-                lab.service.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("one")))
+                lab.service.hearing.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("one")))
             else:
                 await lab.act("one", "suspend")
                 await lab.act("one", "resume")
@@ -150,7 +150,7 @@ def test_what_happens_to_one_machine_does_not_log_out_another() -> None:
             await put_in(lab, "one", one)
             await put_in(lab, "two", two)
             assert one.exchange(VERIFY) == OK
-            lab.service.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("two")))
+            lab.service.hearing.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("two")))
             assert one.exchange(PROTECTED) == OK
 
     run_async(scene())
@@ -163,7 +163,7 @@ def test_every_login_ends_when_the_host_goes_to_sleep_and_the_cards_stay_in() ->
             await lab.insert("two", "reader:one")
             await lab.inserted("two", two)
             assert one.exchange(VERIFY) == one.exchange(PROTECTED) == OK
-            lab.service.host_sleeps()
+            lab.service.hearing.host_sleeps()
             assert one.exchange(PROTECTED) == DENIED
             assert two.exchange(PROTECTED) == OK
             assert lab.source.card("one").calls[-1] == "reset"
@@ -177,7 +177,7 @@ def test_login_to_a_card_that_nobody_shares_ends_too() -> None:
         async with two_machines(ALLOW) as (lab, one, _two):
             await lab.insert("one", "reader:one")
             await lab.inserted("one", one)
-            lab.service.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("one")))
+            lab.service.hearing.on_event(HypervisorEvent(EventKind.REBOOT, domain_uuid("one")))
             assert one.exchange(PROTECTED) == OK
             assert lab.source.card("one").calls[-1] == "reset"
 

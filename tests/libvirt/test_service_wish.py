@@ -127,7 +127,7 @@ def test_wish_for_a_reader_that_is_not_there_is_told_and_tried_again_when_reader
             await lab.empty("run", peer)
             await lab.until(lambda: "No reader matches" in lab.view("run").last_error, "the error is told")
             lab.source.cards["one"] = card
-            lab.service.on_readers()
+            lab.service.hearing.on_readers()
             await lab.inserted("run", peer)
             assert lab.view("run").last_error == ""
 

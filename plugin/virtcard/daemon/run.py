@@ -48,7 +48,7 @@ class Daemon:
 
     def on_event(self, event: HypervisorEvent) -> None:
         """Something happened to a domain."""
-        self.service.on_event(event)
+        self.service.hearing.on_event(event)
 
     def on_link(self) -> None:
         """The line to libvirt stands in another way."""
@@ -56,7 +56,7 @@ class Daemon:
 
     def on_readers(self) -> None:
         """Host readers or their cards came or went."""
-        self.service.on_readers()
+        self.service.hearing.on_readers()
 
     def on_policy(self) -> None:
         """The policy was read anew."""
@@ -64,7 +64,7 @@ class Daemon:
 
     def on_card(self, key: Key, wanted: Wanted) -> None:
         """The card of a bridge is another one than it was taken for."""
-        self.service.on_card(key, wanted)
+        self.service.hearing.on_card(key, wanted)
 
     def on_stuck(self, key: Key) -> str:
         """A reader's input is stuck: what is done about it."""
@@ -72,11 +72,11 @@ class Daemon:
 
     def on_bridge_ended(self, key: Key) -> None:
         """A bridge has ended by itself."""
-        self.service.on_bridge_ended(key)
+        self.service.hearing.on_bridge_ended(key)
 
     def on_answer(self, uuid: UUID) -> None:
         """A person has said what is to become of a domain's card."""
-        self.service.on_answer(uuid)
+        self.service.hearing.on_answer(uuid)
 
     def _on_seat(self) -> None:
         """A lock takes cards out where the rule says so, and the end of it brings them back."""
@@ -84,14 +84,14 @@ class Daemon:
         if locked == self._was_locked:
             return
         self._was_locked = locked
-        for denied in self.service.judge_again():
+        for denied in self.service.hearing.judge_again():
             if isinstance(denied, Locked):
                 request = denied.request
                 self.asker.tell(Notice(NoticeKind.LOCKED_EJECT, request.uuid, request.name, request.card))
 
     def on_viewers(self, uuid: UUID) -> None:
         """A viewer's card came or went."""
-        self.service.on_viewers(uuid)
+        self.service.hearing.on_viewers(uuid)
 
     def on_pcsc(self, state: str) -> None:
         """pcscd came or went."""
@@ -137,7 +137,7 @@ class Daemon:
             await bus.require_unowned(BUS_NAME)
             make_socket_dir(self.settings)
             self.parts.sockets.tidy()
-            async with watch_logind(bus, Watcher(self.seat.take, self.service.host_sleeps)):
+            async with watch_logind(bus, Watcher(self.seat.take, self.service.hearing.host_sleeps)):
                 await self._work(bus, stop)
         finally:
             await bus.close()
