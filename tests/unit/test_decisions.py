@@ -11,7 +11,7 @@ import pytest
 from virtcard.limits import RECORD_PAUSE, RECORD_SUBJECTS_MAX
 from virtcard.policy.decide import Request
 from virtcard.policy.model import Action, Place, Rule, WhenLocked
-from virtcard.service.decisions import Decisions
+from virtcard.service.decisions import CARDS_MAX, Decisions
 from virtcard.service.permission import Denied, Gate
 from virtcard.service.record import Event, Record
 from virtcard.service.throttle import Throttle
@@ -117,4 +117,7 @@ def test_what_is_remembered_is_bounded() -> None:
     lab = Lab()
     for number in range(RECORD_SUBJECTS_MAX + 10):
         lab.judge(replace(REQUEST, uuid=UUID(int=number)))
+    for number in range(CARDS_MAX + 10):
+        lab.judge(replace(REQUEST, reader=f"Reader {number}"))
     assert len(lab.decisions._told) == RECORD_SUBJECTS_MAX
+    assert len(lab.decisions._told[VM]) == CARDS_MAX

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from virtcard.limits import RECORD_SUBJECTS_MAX
@@ -15,6 +15,12 @@ from virtcard.policy.model import NO_RULE, AskFor, Rule
 from virtcard.service.question import Answer, Heard, Question
 from virtcard.service.record import Event, Record, Recorder
 from virtcard.service.throttle import Throttle
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+CARDS_MAX: Final = 64
+"""Cards of one machine whose decisions are remembered: a caller may name as many as they like."""
 
 _WANTS: Final = {
     AskFor.INSERT: "have {}",
@@ -31,19 +37,18 @@ class Decisions:
 
     record: Recorder
     throttle: Throttle = field(default_factory=Throttle)
-    _told: OrderedDict[tuple[UUID, str], Hashable] = field(default_factory=OrderedDict)
+    _told: OrderedDict[UUID, OrderedDict[str, Hashable]] = field(default_factory=OrderedDict)
+    """By machine and card."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def decided(self, request: Request, rule: Rule, why_not: str) -> None:
         """A rule decided about a card; `why_not` is "" when it may go in, or else a sentence."""
         outcome = (str(rule.place), request.user, why_not)
-        key = (request.uuid, request.card)
         with self._lock:
-            is_new = self._told.get(key) != outcome
-            self._told[key] = outcome
-            self._told.move_to_end(key)
-            if len(self._told) > RECORD_SUBJECTS_MAX:
-                self._told.popitem(last=False)
+            told = self._told.setdefault(request.uuid, OrderedDict())
+            is_new = told.get(request.card) != outcome
+            _put(told, request.card, outcome, CARDS_MAX)
+            _put(self._told, request.uuid, told, RECORD_SUBJECTS_MAX)
         if is_new:
             sentence = why_not or f"The policy lets {request.name} have {request.card}."
             place = "" if rule is NO_RULE else str(rule.place)
@@ -56,8 +61,10 @@ class Decisions:
     def forget(self, uuid: UUID, card: str | None = None) -> None:
         """The next decision about a machine, or about one of its cards, is another one, whatever it says."""
         with self._lock:
-            for key in [key for key in self._told if key[0] == uuid and card in (None, key[1])]:
-                del self._told[key]
+            if card is None:
+                self._told.pop(uuid, None)
+            elif uuid in self._told:
+                self._told[uuid].pop(card, None)
 
     def asked(self, question: Question, user: str) -> None:
         """A person is asked now."""
@@ -89,6 +96,14 @@ class Decisions:
             record = _often(record, times)
         if times:
             self.record(record)
+
+
+def _put(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    """As the newest; the oldest goes when there are too many."""
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _what(question: Question) -> str:

@@ -70,12 +70,14 @@ class Insertions:
 
     def see(self, uuid: UUID, run: Run) -> bool:
         """Take note which run a machine is in. False when what there is was for another one: it is forgotten."""
-        before = self._runs.get(uuid) or self._machine(uuid).run
+        machine = self._machine(uuid)
+        before = self._runs.get(uuid) or machine.run
         self._runs[uuid] = run
         if before is not None and run.is_other_than(before):
             self._set(uuid, NOTHING)
             return False
-        self._set(uuid, self._machine(uuid))
+        if machine.run != run:
+            self._set(uuid, machine)
         return True
 
     def go_on(self, uuid: UUID, run: Run) -> None:
@@ -126,7 +128,7 @@ class Insertions:
     def drop(self, uuid: UUID) -> None:
         """Forget a domain: its run is over."""
         self._runs.pop(uuid, None)
-        self._keep(lambda key: key != str(uuid))
+        self._set(uuid, NOTHING)
 
     def drop_slot(self, uuid: UUID, slot: int) -> None:
         """Forget one reader of a domain."""
@@ -149,9 +151,10 @@ class Insertions:
         return {**left, str(uuid): msgspec.structs.replace(machine, run=self._runs.get(uuid, machine.run))}
 
     def _set(self, uuid: UUID, machine: Machine) -> None:
-        known = self._with(uuid, machine)
-        if known != self._known:
-            self._forget(known)
+        if str(uuid) in self._known or not machine.is_empty:
+            known = self._with(uuid, machine)
+            if known != self._known:
+                self._forget(known)
 
     def _keep(self, wanted: Callable[[str], bool]) -> None:
         kept = {key: each for key, each in self._known.items() if wanted(key)}
