@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pwd
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +12,7 @@ from dbus_next.message import Message
 
 from virtcard.errors import NotAuthorized, TimedOut
 from virtcard.service.threads import start
+from virtcard.service.users import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +81,9 @@ async def named_user(uid: int) -> User:
     """The user with this number. TimedOut when the name does not come in time: rules may allow or deny by it."""
     try:
         async with asyncio.timeout(NAME_PATIENCE):
-            return User(uid, await asyncio.wrap_future(start(_name_of, uid)))
+            return User(uid, await asyncio.wrap_future(start(name_of, uid)))
     except TimeoutError:
         if uid == 0:
             return User(uid, "root")
         hint = f"'getent passwd {uid}' must answer within {NAME_PATIENCE:g} seconds."
         raise TimedOut(f"The name of user {uid} was not found in time, and rules may name users.", hint=hint) from None
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

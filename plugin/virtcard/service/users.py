@@ -16,12 +16,13 @@ async def user_name(uid: int) -> str:
     """The name of a user, for people; the number in words when nobody knows it in time."""
     try:
         async with asyncio.timeout(NAME_PATIENCE):
-            return await asyncio.wrap_future(start(_name_of, uid))
+            return await asyncio.wrap_future(start(name_of, uid))
     except TimeoutError:
         return f"uid {uid}"
 
 
-def _name_of(uid: int) -> str:
+def name_of(uid: int) -> str:
+    """The same without an end to the waiting: to be called where it may block."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
