@@ -72,7 +72,7 @@ def test_the_socket_that_libvirt_made_is_open_to_the_daemon_and_to_nobody_else(h
 
 
 def test_the_daemon_knows_its_peer_by_the_pid_file_of_libvirt(host: SystemHost, vm: str, inserted: Guest) -> None:
-    """Another pid in the file, and the very same QEMU is a stranger."""
+    """Another pid in the file, and the very same QEMU is a stranger; and what was put in was for another run."""
     file = f"/run/libvirt/qemu/{vm}.pid"
     pid = host.root.check("cat", file, user="virtcard")
     host.root.shell(f"echo 1 >{file}")
@@ -82,6 +82,8 @@ def test_the_daemon_knows_its_peer_by_the_pid_file_of_libvirt(host: SystemHost, 
         inserted.wait_reader_state("empty")
     finally:
         host.root.shell(f"echo {pid} >{file}")
+    wait_until(lambda: not bridge_error(host, vm), 30, "the peer is known again")
+    host.virtcard("insert", vm, READER)
     inserted.wait_reader_state("present")
     assert inserted.transmit(SELECT)[0][0] == 0x61
 
