@@ -483,6 +483,16 @@ def test_a_try_without_an_answer_counts() -> None:
     assert guarded.send(WRONG) == STOPPED
 
 
+def test_a_question_without_an_answer_may_have_cost_a_try_and_is_not_put_again() -> None:
+    guarded = selected(Guarded(reserve=1), FOREIGN)
+    guarded.card.answers[bytes.fromhex("00200080")] = CardError("The card failed.")
+    guarded.card.answers[bytes.fromhex(WRONG)] = b"\x63\0"
+    with pytest.raises(CardError):
+        guarded.send(WRONG)
+    assert [guarded.send(WRONG) for _ in range(2)] == ["6300", STOPPED]
+    assert guarded.card.commands.count(bytes.fromhex("00200080")) == 1
+
+
 @pytest.mark.parametrize("error", [CardWasReset("Another program reset the card."), NotSent("Nobody waits for it.")])
 def test_a_try_that_never_reached_the_card_does_not_count(error: CardError) -> None:
     guarded = selected(Guarded(reserve=1), FOREIGN)

@@ -190,7 +190,13 @@ class PinGuard:
         return left
 
     def _ask(self, attempt: Attempt, send: Send) -> Told:
-        response = _whole(send, attempt.question)
+        try:
+            response = _whole(send, attempt.question)
+        except (CardWasReset, NotSent):
+            raise
+        except CardError:
+            self._asked_in_vain(attempt)
+            raise
         left = attempt.told(response)
         if left == ALL:
             return ALL
@@ -200,6 +206,12 @@ class PinGuard:
         elif response[-2] == _FAILED and not self._ledger.is_free(attempt):
             self._ledger.note(attempt, response)
         return left
+
+    def _asked_in_vain(self, attempt: Attempt) -> None:
+        """No answer came to a question; it may have cost a try all the same."""
+        self._ledger.asked(attempt)
+        if not self._ledger.is_free(attempt):
+            self._ledger.note(attempt, None)
 
 
 def _objection_to_form(command: Command) -> Reason | None:
