@@ -483,6 +483,22 @@ def test_a_try_without_an_answer_counts() -> None:
     assert guarded.send(WRONG) == STOPPED
 
 
+@pytest.mark.parametrize("header", ["00240081", "00250081", "00280081", "00290081", "00260081", "A4280081"])
+def test_what_is_about_the_puk_is_no_way_round_a_careless_cards_pin(header: str) -> None:
+    """It looks at the instruction alone, and compares with its PIN."""
+    card = CarelessCard()
+    card.left = 1
+    guarded = selected(Guarded(card, "full", reserve=1), PIV)
+    assert guarded.send(f"{header}10{'39' * 16}") == STOPPED
+    assert card.left == 1
+
+
+def test_a_puk_is_changed_while_there_are_tries_of_the_pin() -> None:
+    guarded = selected(Guarded(profile="full", reserve=1), PIV)
+    guarded.card.answers[bytes.fromhex("00200081")] = b"\x6a\x88"
+    assert guarded.send(f"0024008110{'39' * 16}") == "9000"
+
+
 def test_a_question_without_an_answer_may_have_cost_a_try_and_is_not_put_again() -> None:
     guarded = selected(Guarded(reserve=1), FOREIGN)
     guarded.card.answers[bytes.fromhex("00200080")] = CardError("The card failed.")

@@ -51,6 +51,8 @@ class Attempt:
     """Tries of a card that does not tell."""
     query: bool = False
     """The command itself is such a question."""
+    perhaps: Attempt | None = None
+    """What a card takes it for that looks at less of a command than it should; that must be left, too."""
 
 
 _LOG_OUT: Final = 0xFF
@@ -60,7 +62,7 @@ NO_KEY: Final = 0x00
 """P2 of one that goes by a MANAGE SECURITY ENVIRONMENT before it."""
 _PIN, _PUK = 0x80, 0x81
 _RESET: Final = frozenset({0x2C, 0x2D})
-_VERIFY: Final = frozenset({0x20, 0x21})
+_CHANGE: Final = frozenset({0x24, 0x25})
 
 
 def attempt_of(application: Application, command: Command) -> Attempt | None:
@@ -98,13 +100,12 @@ def _piv(command: Command) -> Attempt:
     """SP 800-73-4 part 2, 3.2.1 to 3.2.3: RESET RETRY COUNTER tries the PUK; only Yubico's metadata tell of that."""
     number = _PUK if command.ins in _RESET and command.p2 == _PIN else command.p2
     cla = _clear(command)
+    pin = Attempt(Reference(Application.PIV, "pin", number), bytes((cla, Ins.VERIFY, 0, number)), by_status, free=True)
     unblock = Reference(Application.PIV, "unblock", number)
-    if number == _PUK and command.ins not in _VERIFY:
-        return Attempt(unblock, bytes((cla, 0xF7, 0, _PUK)), by_metadata, free=True)
-    if command.ins in _RESET:
-        return Attempt(unblock)
-    question = bytes((cla, Ins.VERIFY, 0, number))
-    return Attempt(Reference(Application.PIV, "pin", number), question, by_status, free=True)
+    if number == _PUK and command.ins in _RESET | _CHANGE:
+        perhaps = pin if command.ins in _CHANGE else None
+        return Attempt(unblock, bytes((cla, 0xF7, 0, _PUK)), by_metadata, free=True, perhaps=perhaps)
+    return Attempt(unblock) if command.ins in _RESET else pin
 
 
 _PW1, _RESETTING_CODE, _PW3 = range(3)

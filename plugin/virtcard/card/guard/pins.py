@@ -158,7 +158,7 @@ class PinGuard:
             return send(command.raw)
         # First the card and then the turn: who waits for the card has no turn that others wait for.
         with self._keep(), self._ledger.turn():
-            left = self._left(attempt, self._ask_by or send)
+            left = self._least(attempt, self._ask_by or send)
             if left > self.reserve:
                 return self._sent(attempt, command, send)
         return Refusal(Reason.PIN, max(left, 0))
@@ -174,6 +174,13 @@ class PinGuard:
         if not (command.cls.chained and response[-2:] == _OK):
             self._ledger.note(attempt, response)
         return response
+
+    def _least(self, attempt: Attempt, ask: Send) -> int:
+        """Of all that it may be a try of."""
+        left = self._left(attempt, ask)
+        if attempt.perhaps is None or left <= self.reserve:
+            return left
+        return min(left, self._left(attempt.perhaps, ask))
 
     def _left(self, attempt: Attempt, ask: Send) -> int:
         """Tries left: what the card says, or else what is known."""
