@@ -72,6 +72,8 @@ static int list(void)
 	for (DWORD i = 0; i < reader_count; i++) {
 		SCARD_READERSTATE state = {.szReader = readers[i]};
 		LONG code = SCardGetStatusChange(context, 0, &state, 1);
+		if (code == SCARD_E_UNKNOWN_READER) /* it has gone since the readers were listed */
+			continue;
 		if (code != SCARD_S_SUCCESS)
 			return failed("list", code);
 		printf("%s ", state_name(state.dwEventState));

@@ -195,7 +195,7 @@ def stress(one: Job, changes: int, rng: Random) -> None:
 
 
 def test_cards_that_come_and_go_under_a_loop_of_commands_shift_no_answer(running: Job, rng: Random) -> None:
-    stress(running, 20, rng)
+    stress(running, 10, rng)
 
 
 @pytest.mark.soak

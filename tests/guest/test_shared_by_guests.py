@@ -38,7 +38,7 @@ from virtcard.service.wardrobe import Wardrobe
 
 NAMES: Sequence[tuple[str, Usb]] = (("one", "xhci"), ("two", "uhci"))
 SEED = time.time_ns() % 1_000_000
-SECONDS, SOAK_SECONDS = 30.0, 300.0
+SECONDS, SOAK_SECONDS = 20.0, 300.0
 TIMES = LeaseTimes(idle=0.2, idle_logged_in=0.4, last_call=1.5, longest=2.5)
 """Short leases, so that the card changes hands often: a guest's command takes a tenth of a second on a test machine."""
 USE = '[[rule]]\naction = "allow"\n'

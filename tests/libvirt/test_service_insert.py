@@ -12,6 +12,9 @@ from helpers.bus import run_async
 from helpers.domains import XHCI, domain_uuid, domain_xml
 from helpers.fake_card import FakeCard
 from helpers.services import has_card, refused, running_lab, service_lab, wish_metadata
+from helpers.waiting import wait_until
+from virtcard.bridge.runner import Bridge
+from virtcard.card.base import Card
 from virtcard.card.reader import ReaderInfo
 from virtcard.card.reader_watcher import ReaderAdded
 from virtcard.errors import (
@@ -51,6 +54,29 @@ def test_inserting_the_same_card_again_changes_nothing() -> None:
             assert peer.types().count(5) == 1
 
     run_async(scene())
+
+
+def test_a_card_that_is_in_before_the_loop_hears_of_it_is_never_shown_as_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the bridge reported on the way is older then than what is shown."""
+    insert = Bridge.insert
+
+    def insert_at_once(bridge: Bridge, card: Card) -> None:
+        insert(bridge, card)
+        wait_until(lambda: bridge.status.inserted, 10, "the card is in")
+
+    monkeypatch.setattr(Bridge, "insert", insert_at_once)
+    states = []
+
+    async def scene() -> None:
+        async with running_lab() as (lab, _peer):
+            await lab.until(lambda: (view := lab.bridge("run")) and view.state == "empty", "the bridge is ready")
+            lab.service.registry.bridges.listen(lambda _key, _old, new: states.append(new and str(new.state)))
+            await lab.insert("run", "reader:one")
+            await lab.eject("run")
+
+    run_async(scene())
+    assert states[0] == "inserted"
+    assert "inserting" not in states
 
 
 def test_another_card_takes_the_place_of_the_first() -> None:

@@ -15,6 +15,9 @@ from helpers.bus import REPOSITORY
 from helpers.debian import build_packages, control_field, listed
 from virtcard.version import VERSION
 
+pytestmark = pytest.mark.soak(minutes=0.1)
+"""They are built once for all of these tests, which takes two minutes."""
+
 DEBIAN = REPOSITORY / "contrib/debian"
 HOME = "/usr/lib/virtcard"
 PACKAGES = re.compile(rf"{HOME}/lib/python3\.\d+/site-packages/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -71,6 +72,7 @@ class Core:
         self.first_gap = first_gap
         self._link_error = self._card_error = NO_TROUBLE
         self._stuck = False
+        self._serial = 0
         self._told = BridgeStatus(self.state)
         self._timers = timers
         self._card_backoff = Backoff(rng=rng)
@@ -80,14 +82,15 @@ class Core:
         """How the bridge stands now."""
         error = self._card_error if self._card_error.message else self._link_error
         inserted = self.state is BridgeState.INSERTED
-        return BridgeStatus(self.state, error.message, self.apdus, inserted, error.hint, self._stuck)
+        return BridgeStatus(self.state, error.message, self.apdus, inserted, error.hint, self._stuck, self._serial)
 
     def publish(self, state: BridgeState | None = None) -> None:
         """Change the state, and queue the news when there are any."""
         self.state = state or self.state
         status, told = self.status(), self._told
         if (status.state, status.last_error) != (told.state, told.last_error):
-            self._told = status
+            self._serial += 1
+            self._told = status = replace(status, serial=self._serial)
             self.bulletin.post(status)
 
     def kick(self) -> None:

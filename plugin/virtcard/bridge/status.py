@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class BridgeStatus:
     hint: str = ""
     stuck: bool = False
     """QEMU's input seems to be stuck, and no reconnect mends that; until it greets us again."""
+    serial: int = field(default=0, compare=False)
+    """Of the last change by then; greater than that of any status before it."""
 
 
 Observer = Callable[[BridgeStatus], None]

@@ -109,6 +109,7 @@ class Bridges:
         if running.reader:
             self._in_readers[key] = running.reader
         status = running.bridge.status  # the card before may have left an error, and the peer may have one still
+        running.shown = status.serial
         self._update(key, source=running.source, **_told(status))
 
     def drop(self, key: Key) -> None:
@@ -165,7 +166,8 @@ class Bridges:
 
     def _take(self, key: Key, bridge: Bridge, status: BridgeStatus) -> None:
         running = self._running.get(key)
-        if running is not None and running.bridge is bridge:
+        if running is not None and running.bridge is bridge and status.serial >= running.shown:  # it is no older one
+            running.shown = status.serial
             told = _told(status)
             if status.stuck and (advice := self._on_stuck(key)):
                 told["hint"] = advice

@@ -27,6 +27,8 @@ class Running:
     """What was taken out to go in anew, since the policy treats it in another way now."""
     logout: Callable[[], None] | None = None
     """Ends the login to the card that is seated."""
+    shown: int = 0
+    """The serial of the status that the view shows."""
     counted: int = 0
     """APDUs when the counters were last looked at."""
     happened: int = 0
