@@ -56,6 +56,7 @@ install_packages() {
         apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}"
 }
 
+# Debian's own comes first: it is what the packages use, and is built to be half as fast again as most others are.
 # At least 3.11, able to make a venv, and with the headers that libvirt-python and pyscard are compiled against.
 suits() {
     "$1" -c 'import ensurepip, os, sys, sysconfig, venv
@@ -64,7 +65,7 @@ sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("in
 
 find_python() {
     local candidate
-    for candidate in python3 /usr/bin/python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
+    for candidate in /usr/bin/python3 python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
         if suits "$candidate"; then
             echo "$candidate"
             return
