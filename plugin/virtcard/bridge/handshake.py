@@ -57,7 +57,8 @@ class Handshake:
     def _failure(self, error: ssl.SSLError) -> Disconnected:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Disconnected(f"The certificate of {self.place} {verdict(error)}.")
-        if isinstance(error, ssl.SSLEOFError) or error.errno == ssl.SSL_ERROR_EOF:
+        # Which of the two it is depends on the version of Python.
+        if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or error.errno == ssl.SSL_ERROR_EOF:
             return Disconnected(f"{self.place} hung up during the TLS handshake.")
         if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
             return Disconnected(f"{self.place} has no certificate to show.")
