@@ -150,9 +150,9 @@ RECONCILE_PERIOD: Final = 60.0
 RECONCILE_PERIOD_MAX: Final = 600.0
 """And at most."""
 
-PASS_SHARE: Final = 0.004
-"""The part of the time that slow passes take, ours and libvirt's: with a thousand domains one takes about two seconds,
-and then the next comes after ten minutes."""
+PASS_SHARE: Final = 0.002
+"""The part of the time that slow passes take, ours and libvirt's: a pass over a thousand domains takes one or two
+seconds, and then the next comes after eight or ten minutes. Events tell of all changes meanwhile."""
 
 PASS_PATIENCE: Final = 300.0
 """Seconds that one pass over everything may take before systemd's watchdog hears that the daemon does not live. With

@@ -75,6 +75,8 @@ def _measure(size: int) -> dict[str, float]:
             f"start_{size}_cpu_s": daemon.figures().processor,
         }
         figures |= _idle(daemon, size) | _passes(daemon, size)
+        parts = [figures[f"{part}_cpu_{size}_percent"] for part in ("bridges", "passes")]
+        figures[f"idle_cpu_{size}_percent"] = sum(parts)
         figures |= {f"apdus_{size}_per_s": _throughput(machines, size)}
         if size == CROWDED:
             figures |= _fairness(machines)
@@ -106,13 +108,13 @@ def _make_cards(directory: Path, names: Sequence[str]) -> None:
 
 
 def _idle(daemon: Hosted, size: int) -> dict[str, float]:
-    """After the last timeout that was stopped has left the heap."""
+    """Between two passes, after the last timeouts that were stopped have left the heap."""
     time.sleep(ACK_PATIENCE + KEEP_ALIVE)
     before, begin = daemon.figures(), time.monotonic()
     time.sleep(IDLE_SECONDS)
     after, seconds = daemon.figures(), time.monotonic() - begin
     return {
-        f"idle_cpu_{size}_percent": 100 * (after.processor - before.processor) / seconds,
+        f"bridges_cpu_{size}_percent": 100 * (after.processor - before.processor) / seconds,
         f"rss_{size}_mb": after.resident / 1e6,
         f"threads_{size}": after.threads,
         f"descriptors_{size}": after.descriptors,

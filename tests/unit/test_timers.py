@@ -100,6 +100,25 @@ def test_starting_and_stopping_ten_thousand_times_keeps_one_entry(timers: Timers
     assert len(timers._heap) == 1
 
 
+def test_the_first_stopped_alarm_that_is_due_takes_the_later_ones_with_it(timers: Timers) -> None:
+    running = timers.schedule(60, lambda: None)
+    for delay in (0.05, 20, 30, 40):
+        timers.schedule(delay, lambda: None).stop()
+    wait_until(lambda: len(timers._heap) == 1, 5, "only what runs is left")
+    assert timers._heap[0][2] is running
+
+
+def test_an_alarm_that_was_dropped_when_stopped_rings_when_it_is_started_again(timers: Timers) -> None:
+    rung = threading.Event()
+    alarm = timers.alarm(rung.set)
+    alarm.start(20)
+    alarm.stop()
+    timers.schedule(0.02, lambda: None).stop()
+    wait_until(lambda: not timers._heap, 5, "nothing is left")
+    alarm.start(0.02)
+    assert rung.wait(5)
+
+
 def test_failing_callback_does_not_stop_the_others(timers: Timers, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise ValueError
