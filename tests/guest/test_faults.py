@@ -111,7 +111,8 @@ def break_it(one: Job, phase: Phase, fault: Fault, rng: Random) -> float:
         seconds = time.monotonic() - began
     finally:
         mend(one, fault)
-    assert seconds < PROMPT * slowness(), f"{seconds:.1f} s: {result.output}"
+    longest = PROMPT if phase is in_an_apdu else GUEST_PATIENCE + PROMPT
+    assert seconds < longest * slowness(), f"{seconds:.1f} s: {result.output}"
     if phase is in_an_apdu:
         assert result.exit_code != 0, result.output
     else:
@@ -142,6 +143,7 @@ def test_a_card_that_goes_leaves_no_hang_and_no_shifted_answer(
 ) -> None:
     for _ in range(ROUNDS):
         times.append(break_it(running, phase, fault, rng))
+    _are_prompt(times)
     assert running.lives()
 
 
@@ -153,7 +155,15 @@ def test_a_card_that_goes_a_hundred_times_leaves_no_hang(
 ) -> None:
     for _ in range(100):
         times.append(break_it(running, phase, fault, rng))
+    _are_prompt(times)
     assert running.lives()
+
+
+def _are_prompt(times: list[float]) -> None:
+    """One in twenty may have met CardRemove on its way to us: QEMU forgets such a command
+    (dev-smartcard-reader.c, ccid_card_card_removed), and the guest has its error when its own patience ends."""
+    late = [seconds for seconds in times if seconds >= PROMPT * slowness()]
+    assert len(late) <= max(1, len(times) // 20), late
 
 
 def test_a_card_that_never_answers_is_an_error_in_the_guest_before_the_guest_gives_up(
