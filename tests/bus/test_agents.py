@@ -317,6 +317,49 @@ def test_one_user_cannot_use_up_the_rules_by_which_the_bus_tells_who_leaves() ->
     run_async(test())
 
 
+def test_agents_that_come_and_go_leave_no_rule_behind() -> None:
+    """Or one user could have the bus tell nobody any more who leaves."""
+
+    async def test() -> None:
+        limit = f'<limit name="max_match_rules_per_connection">{2 * limits.LOOKS_PER_USER}</limit>'
+        with private_bus(extra=limit) as tight:
+            async with scene(tight) as here:
+                agent = await here.agent(word("once"))
+                handlers = len(here.daemon._user_message_handlers)
+                for _ in range(4 * limits.LOOKS_PER_USER):
+                    await agent.manage("UnregisterAgent")
+                    await agent.register()
+                assert here.agents() == 1
+                assert (await here.ask()).allowed
+                await eventually(lambda: len(here.daemon._user_message_handlers) == handlers, "nobody else listens")
+                await eventually(lambda: len(here.daemon._tasks) == 1, "one task is left")
+
+    run_async(test())
+
+
+def test_an_agent_that_left_and_came_again_at_once_is_there(private: PrivateBus) -> None:
+    async def test() -> None:
+        async with scene(private) as here:
+            agent = await here.agent(word("once"))
+            await asyncio.gather(agent.manage("UnregisterAgent"), agent.manage("RegisterAgent"))
+            await eventually(lambda: len(here.daemon._tasks) == 1, "the first registration has ended")
+            assert (await here.ask()).allowed
+
+    run_async(test())
+
+
+def test_a_registration_that_the_bus_refused_takes_no_rule_from_another() -> None:
+    async def test() -> None:
+        with private_bus(extra='<limit name="max_match_rules_per_connection">2</limit>') as tight:
+            async with scene(tight) as here:
+                agent, _other = await here.agent(word("once")), await here.agent(word("once"))
+                assert (await agent.manage("RegisterAgent", "/more")).error_name == "org.virtcard1.Error.Busy"
+                agent.bus.disconnect()
+                await eventually(lambda: here.agents() == 1, "its leaving is noticed")
+
+    run_async(test())
+
+
 def test_a_notice_reaches_the_agent(private: PrivateBus) -> None:
     async def test() -> None:
         async with scene(private) as here:

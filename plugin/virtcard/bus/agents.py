@@ -61,13 +61,22 @@ class BusAgent:
             log.debug("an agent of user %d did not take %s: %s", self.uid, member, error)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Registered:
+    """One stay of an agent. It may come again as an equal one, before the first stay has ended."""
+
+    agent: BusAgent
+    over: asyncio.Event
+    """It has left the bus, or says that it is no agent any more."""
+
+
 class AgentDoor:
     """Where agents come and go."""
 
     def __init__(self, bus: Bus, agents: Agents) -> None:
         self._bus = bus
         self._agents = agents
-        self._here: dict[tuple[str, str], BusAgent] = {}
+        self._here: dict[tuple[str, str], _Registered] = {}
 
     async def register(self, path: str) -> None:
         """The caller's object at `path` is an agent of the caller's user, until the caller leaves. Busy when the bus
@@ -76,18 +85,19 @@ class AgentDoor:
         if (sender, path) in self._here:
             return
         async with AsyncExitStack() as watching:
-            gone = await self._watch(watching, sender)
+            over = await self._watch(watching, sender)
             agent = BusAgent(self._bus, sender, path, await self._user_of(sender))
             if (sender, path) not in self._here:
                 self._agents.add(agent)
-                self._here[sender, path] = agent
-                self._bus.spawn(self._stay(agent, gone, watching.pop_all()))
+                registered = self._here[sender, path] = _Registered(agent, over)
+                self._bus.spawn(self._stay(registered, watching.pop_all()))
 
     def unregister(self, path: str) -> None:
         """The caller's object is no agent any more."""
-        agent = self._here.get((current_caller().sender, path))
-        if agent is not None:
-            self._forget(agent)
+        registered = self._here.get((current_caller().sender, path))
+        if registered is not None:
+            registered.over.set()
+            self._forget(registered)
 
     async def _watch(self, watching: AsyncExitStack, sender: str) -> asyncio.Event:
         """Listen for its leaving, before it is asked for: it may leave at any time."""
@@ -97,17 +107,18 @@ class AgentDoor:
             log.warning("an agent cannot be watched: %s", error.text)
             raise Busy("The bus does not tell when agents leave.", hint="Try again later.") from error
 
-    async def _stay(self, agent: BusAgent, gone: asyncio.Event, watching: AsyncExitStack) -> None:
+    async def _stay(self, registered: _Registered, watching: AsyncExitStack) -> None:
         try:
             async with watching:
-                await gone.wait()
+                await registered.over.wait()
         finally:
-            self._forget(agent)
+            self._forget(registered)
 
-    def _forget(self, agent: BusAgent) -> None:
-        self._agents.remove(agent)
-        if self._here.get((agent.sender, agent.path)) is agent:
+    def _forget(self, registered: _Registered) -> None:
+        agent = registered.agent
+        if self._here.get((agent.sender, agent.path)) is registered:
             del self._here[agent.sender, agent.path]
+            self._agents.remove(agent)
 
     async def _user_of(self, sender: str) -> int:
         try:

@@ -28,12 +28,18 @@ async def leaving(bus: Bus, name: str) -> AsyncIterator[asyncio.Event]:
 
     rule = f"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{name}'"
     bus.add_message_handler(on_message)
+    refused = False
     try:
-        await bus.ask_bus("AddMatch", "s", [rule])
+        try:
+            await bus.ask_bus("AddMatch", "s", [rule])
+        except DBusError:
+            refused = True
+            raise
         yield gone
     finally:
         bus.remove_message_handler(on_message)
-        bus.spawn(_unmatch(bus, rule))
+        if not refused:  # or the equal rule of another who watches the same peer would go
+            bus.spawn(_unmatch(bus, rule))
 
 
 async def _unmatch(bus: Bus, rule: str) -> None:
