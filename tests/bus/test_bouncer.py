@@ -16,7 +16,7 @@ from dbus_next.errors import DBusError
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
-from helpers.bus import NOBODY, OTHER, PrivateBus, call, connect_as, eventually, on_bus, run_async
+from helpers.bus import NOBODY, OTHER, PrivateBus, call, connect_as, eventually, on_bus, private_bus, run_async
 from helpers.fake_service import WIN11, FakeService
 from helpers.polkit import mock_polkit, silent_polkit, tell_mock
 from virtcard import limits
@@ -351,6 +351,22 @@ def test_one_user_cannot_fill_the_queue_of_all(private: PrivateBus) -> None:
             await other.close()
             await again.close()
             await asyncio.gather(*waiting, theirs, last, return_exceptions=True)
+
+    run_async(test())
+
+
+def test_one_user_cannot_use_up_the_rules_by_which_the_bus_tells_who_leaves() -> None:
+    async def test() -> None:
+        limit = f'<limit name="max_match_rules_per_connection">{2 * limits.CHECKS_PER_USER}</limit>'
+        with private_bus(extra=limit) as tight:
+            async with silent_polkit(tight.address) as asked, on_bus(tight.address, FakeService().fill()):
+                user, other = await connect_as(tight.address, NOBODY), await connect_as(tight.address, OTHER)
+                crowd = [asyncio.ensure_future(insert(user)) for _ in range(8 * limits.CHECKS_PER_USER)]
+                theirs = asyncio.ensure_future(insert(other))
+                await eventually(lambda: len(asked.checks) == limits.CHECKS_PER_USER + 1, "the other is heard")
+                await user.close()
+                await other.close()
+                await asyncio.gather(*crowd, theirs, return_exceptions=True)
 
     run_async(test())
 
