@@ -93,26 +93,38 @@ class Worker:
     # The way of an APDU.
 
     def _converse(self, talk: Conversation) -> None:
-        """Wait for the peer, and give what it sends to the session."""
+        """Give what the peer sends to the session, and its command to the card.
+
+        Often the next one is there when the last answer is out, and then nobody waits: poll is a system call more.
+        """
+        if not (self._at_once(talk) or self._waited(talk)):
+            return
+        if talk.commands:
+            self._serve(talk)
+
+    def _at_once(self, talk: Conversation) -> bool:
+        """Something is there already. Not asked while the peer leaves our answers unread: only poll sees to those."""
+        return talk.link.events == select.POLLIN and self._receive(talk)
+
+    def _waited(self, talk: Conversation) -> bool:
+        """Wait for the peer, or for news; has the peer sent something?"""
         link = talk.link
         ready = self._poller.wait(link.fileno(), link.events)
         if ready & select.POLLOUT:
             with self._core.lock:
                 link.flush()
-        if ready & ~select.POLLOUT:
-            self._receive(talk)
-            if talk.commands:
-                self._serve(talk)
+        return bool(ready & ~select.POLLOUT) and self._receive(talk)
 
-    def _receive(self, talk: Conversation) -> None:
+    def _receive(self, talk: Conversation) -> bool:
         data = talk.link.receive()
         if data is None:
-            return
+            return False
         with self._core.lock:
             if data:
                 self._core.drive(talk.session.feed, data)
             else:
                 self._hang_up(talk)
+        return True
 
     def _serve(self, talk: Conversation) -> None:
         """Give the next command to the card that is in, and its answer to the session."""
