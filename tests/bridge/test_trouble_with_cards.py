@@ -16,7 +16,9 @@ from helpers.waiting import wait_until
 from virtcard.bridge.effects import Timer
 from virtcard.bridge.runner import BridgeState
 from virtcard.bridge.worker import Worker
-from virtcard.card.base import CardEvent
+from virtcard.card.base import Card, CardEvent, Transmission
+from virtcard.card.errand import errand
+from virtcard.card.logout import LogoutByReset
 from virtcard.errors import CardAbsent, CardError, CardWasReset, ReaderGone
 
 MakePeer = Callable[..., QemuPeer]
@@ -27,7 +29,7 @@ OTHER = bytes.fromhex("00b0000000")
 ANSWER = bytes.fromhex("6f009000")
 
 
-def inserted(make_peer: MakePeer, make_bridge: MakeBridge, card: FakeCard) -> tuple[QemuPeer, Watched]:
+def inserted(make_peer: MakePeer, make_bridge: MakeBridge, card: Card) -> tuple[QemuPeer, Watched]:
     """A guest with this card in its reader."""
     peer, watched = make_peer(), make_bridge()
     watched.bridge.insert(card)
@@ -380,9 +382,6 @@ def test_card_that_raises_on_power_off_is_let_go_all_the_same(make_peer: MakePee
 def test_a_bridge_for_whose_hanging_card_no_thread_is_left_goes_on_when_the_card_answers(
     make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_left(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     card = hanging()
     peer, watched = inserted(make_peer, make_bridge, card)
     with monkeypatch.context() as patched:
@@ -395,6 +394,47 @@ def test_a_bridge_for_whose_hanging_card_no_thread_is_left_goes_on_when_the_card
     peer.wait_card()
     assert peer.exchange(COMMAND) == b"\x90\x00"
     assert card.most_inside == 1
+
+
+def test_what_a_bridge_sends_that_went_on_without_another_thread_reaches_the_card(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waited for the command that hung, but somebody does for the next."""
+    card = hanging()
+    peer, watched = inserted(make_peer, make_bridge, LogoutByReset(card))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(NotTransacted):
+            peer.exchange(COMMAND)
+        watched.wait(BridgeState.EJECTING, error="does not answer")
+    card.gate.set()
+    watched.wait(BridgeState.INSERTED)
+    peer.wait_card()
+    assert peer.exchange(COMMAND) == b"\x90\x00"
+
+
+# Asking twice.
+
+
+def test_time_of_a_command_goes_on_when_the_card_is_asked_a_second_time_for_it(
+    make_peer: MakePeer, make_bridge: MakeBridge
+) -> None:
+    """Or it could wait for its turn at a shared card, or for a person, twice as long as its guest does."""
+    spent: list[float] = []
+
+    def answer(command: bytes) -> bytes:
+        spent.append(errand().spent())
+        threading.Event().wait(0.05)
+        return b"\x6c\x14" if command[-1] == 0 else b"\x90\x00"
+
+    card = FakeCard(default=answer)
+    card.transmission = Transmission.T1
+    peer, _ = inserted(make_peer, make_bridge, card)
+    for _ in range(2):
+        assert peer.exchange(bytes.fromhex("00a4040002a000")) == b"\x90\x00"
+    first, again, second, _ = spent
+    assert again >= 0.05
+    assert first < 0.05 > second
 
 
 # A fault of our own.
@@ -444,6 +484,46 @@ def test_a_card_that_a_thread_is_inside_of_when_the_bridge_ends_by_a_fault_is_le
     card.gate.set()
     wait_until(lambda: not card.on, 5, "the thread that came back has let go of it")
     assert card.most_inside == 1
+
+
+def test_a_card_for_a_bridge_that_has_ended_stays_whose_it_is(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, late = FakeCard(), FakeCard()
+    _peer, watched = inserted(make_peer, make_bridge, card)
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "_converse", broken)
+        watched.bridge.eject()
+        watched.wait(BridgeState.CLOSED)
+    assert watched.bridge.join(5)
+    assert not watched.bridge.insert(late)
+    assert not late.calls
+
+
+def test_a_card_that_a_bridge_took_while_it_ended_is_let_go(
+    make_peer: MakePeer, make_bridge: MakeBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, late = FakeCard(), FakeCard()
+    _peer, watched = inserted(make_peer, make_bridge, card)
+    taken: list[bool] = []
+    let_go = Worker._let_go_of_all
+
+    def just_before(worker: Worker) -> None:
+        taken.append(watched.bridge.insert(late))
+        let_go(worker)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "_converse", broken)
+        patched.setattr(Worker, "_let_go_of_all", just_before)
+        watched.bridge.eject()
+        assert watched.bridge.join(5)
+    assert taken == [True]
+    assert late.calls == ["power_off"]
+
+
+def none_left(_thread: threading.Thread) -> None:
+    """The system has no thread left."""
+    raise RuntimeError("can't start new thread")
 
 
 def broken(*_arguments: object) -> None:

@@ -20,6 +20,7 @@ from virtcard.domain.record import DomainRecord
 from virtcard.errors import Disconnected, Failed, LibvirtFailed
 from virtcard.service import core, hearing, pace, passes
 from virtcard.service.reconcile import Reconciler
+from virtcard.service.running import Running
 
 NAMES = ("a", "b", "c")
 DOMAINS = [domain_xml(name, devices=XHCI) for name in NAMES]
@@ -225,6 +226,27 @@ def test_a_bridge_that_ended_by_a_fault_of_ours_is_replaced_and_has_its_card_aga
             await lab.until(lambda: peer.connections > before, "there is another bridge")
             await lab.inserted("run", peer)
             assert lab.source.card("one").on
+
+    run_async(scene())
+
+
+def test_a_card_that_was_opened_for_a_bridge_that_has_just_ended_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "BRIDGE_PAUSE", 60)
+
+    def broken(worker: Worker, *_arguments: object) -> None:
+        raise ValueError("a bug")
+
+    async def scene() -> None:
+        async with running_lab() as (lab, _peer):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(Worker, "_converse", broken)
+                lab.service._reconciler.bridges.at((domain_uuid("run"), 0)).bridge.eject()
+                await lab.until(lambda: lab.ended("run"), "the bridge has ended")
+                patched.setattr(Running, "has_ended", False)
+                error = await refused(lab.insert("run", "reader:one"), Failed)
+            assert error.message == "No bridge runs to the virtual reader."
+            assert lab.view("run").card == ""
+            await lab.until(lambda: lab.source.card("one").calls == ["power_off"], "the card is let go")
 
     run_async(scene())
 

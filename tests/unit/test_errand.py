@@ -27,13 +27,15 @@ def test_thread_that_no_bridge_has_sent_may_do_everything() -> None:
     assert mine.spent() == 0
 
 
-def test_thread_that_was_given_up_sends_nothing_any_more() -> None:
+def test_thread_that_was_given_up_sends_nothing_until_its_next_errand() -> None:
     mine = Errand()
+    mine.begin()
     mine.give_up()
     for _ in range(2):
         with pytest.raises(NotSent, match="Nobody waited"):
             mine.check()
-        mine.begin()
+    mine.begin()
+    mine.check()
 
 
 def test_command_that_began_before_a_logout_is_not_sent_and_the_next_one_is() -> None:

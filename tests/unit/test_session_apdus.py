@@ -143,7 +143,7 @@ def test_an_answer_of_54_bytes_is_split() -> None:
 def test_a_t1_card_gets_its_le_and_may_correct_it() -> None:
     session = inserted(Transmission.T1)
     assert session.feed(apdu(SELECT))[-1] == Transmit(1, SELECT + b"\0")
-    assert session.answer(1, b"\x6c\x14") == [Transmit(2, SELECT + b"\x14")]
+    assert session.answer(1, b"\x6c\x14") == [Transmit(2, SELECT + b"\x14", goes_on=True)]
     assert kinds(session.answer(2, bytes(20) + OK)) == [MessageType.APDU]
 
 

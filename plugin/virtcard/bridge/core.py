@@ -63,6 +63,8 @@ class Core:
         self.generation = 0
         self.chores = True
         self.stopping = False
+        self.deserted = False
+        """No thread is left to let a card go."""
         self.closed = Latch()
         self.wakeup: Wakeup | None = None
         self.hire: Callable[[], None] = lambda: None
@@ -141,11 +143,12 @@ class Core:
                 self.give_up_worker()
                 self.kick()
 
-    def enter(self, slot: Slot) -> None:
-        """The worker goes inside a card; called on its thread."""
+    def enter(self, slot: Slot, *, goes_on: bool = False) -> None:
+        """The worker goes inside a card, or back into it on the same errand; called on its thread."""
         self.busy = slot
         self.errand = errand()
-        self.errand.begin()
+        if not goes_on:
+            self.errand.begin()
 
     def give_up_worker(self) -> None:
         """When the worker is inside a card, a fresh one takes over; the card is the old one's until it comes back.

@@ -25,10 +25,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Give this command APDU to the card; bring its answer with `Session.answer` or `Session.fail`."""
+    """Give this command APDU to the card; bring its answer with `Session.answer` or `Session.fail`. One that `goes_on`
+    is a second question for the guest's command before, which waits for its answer still."""
 
     ticket: int
     command: bytes = field(repr=False)
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

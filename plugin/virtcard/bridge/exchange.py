@@ -59,7 +59,7 @@ class Exchange:
         step = self._adapter.answer(response)
         if isinstance(step, Give):
             return self._finish(self._message(step))
-        return [self._transmit(step.command)]
+        return [self._transmit(step.command, goes_on=True)]
 
     def fail(self, ticket: int) -> list[Effect]:
         """The card has no answer."""
@@ -89,9 +89,9 @@ class Exchange:
             effects += self._begin(self._waiting.pop(0))
         return effects
 
-    def _transmit(self, command: bytes) -> Transmit:
+    def _transmit(self, command: bytes, *, goes_on: bool = False) -> Transmit:
         self.ticket = next(self._tickets)
-        return Transmit(self.ticket, command)
+        return Transmit(self.ticket, command, goes_on)
 
     def _message(self, step: Give) -> Send:
         return Send(encode(MessageType.APDU, step.response, self._reader_id))

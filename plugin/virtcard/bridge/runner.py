@@ -91,20 +91,24 @@ class Bridge:
 
     def _not_begun(self, why: str) -> Failed:
         """The lock is held."""
-        self._core.stopping = True
+        self._core.stopping = self._core.deserted = True
         self._core.end()
         self._core.closed.set()
         hint = "Raise the limits (ulimit, LimitNOFILE=, TasksMax=), or end other programs."
         return Failed(f"A bridge cannot begin: {why}.", hint=hint)
 
-    def insert(self, card: Card) -> None:
+    def insert(self, card: Card) -> bool:
         """Put this card in, and again after each loss of the peer or the card; another one is ejected first.
 
-        The bridge owns the card from now on, and powers it off when it lets go of it.
+        The bridge owns the card from now on, and powers it off when it lets go of it. False when it has ended, and the
+        card stays whose it is.
         """
         with self._core.lock:
+            if self._core.deserted:
+                return False
             self._core.want(card)
         self._core.bulletin.deliver()
+        return True
 
     def eject(self) -> None:
         """Take the card out, and leave the reader empty."""
@@ -118,6 +122,7 @@ class Bridge:
             if not self._core.stopping:
                 self._core.take_leave()
             if self._thread is None:
+                self._core.deserted = True
                 self._core.end()
                 self._core.closed.set()
         self._core.bulletin.deliver()

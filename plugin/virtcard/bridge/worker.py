@@ -73,6 +73,7 @@ class Worker:
             with core.lock:
                 slot = core.seat.to_retire()
                 if slot is None:
+                    core.deserted = True
                     return
                 core.seat.retired(slot)
             let_go(slot)
@@ -136,7 +137,7 @@ class Worker:
                 return
             command = talk.commands.pop(0)
             slot.fresh = False
-            core.enter(slot)
+            core.enter(slot, goes_on=command.goes_on)
         error: CardError | None = None
         response = b""
         try:

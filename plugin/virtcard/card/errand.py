@@ -23,12 +23,14 @@ class Errand:
 
     def __init__(self) -> None:
         self.given_up = False
-        """Nobody waits for what this thread does: it sends no command any more, for good."""
+        """Nobody waits for what this thread does: it sends no command of it any more."""
         self._begun = math.inf
         self._wake: Callable[[], object] | None = None
 
     def begin(self) -> None:
-        """A call into a card begins."""
+        """A call into a card begins, and somebody waits for it: also on a thread that was given up, when there was no
+        other to take over."""
+        self.given_up = False
         self._begun = time.monotonic()
 
     def spent(self) -> float:

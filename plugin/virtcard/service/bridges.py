@@ -96,7 +96,7 @@ class Bridges:
         """The bridge there; Failed when none runs."""
         running = self._running.get(key)
         if running is None or running.has_ended:
-            raise Failed("No bridge runs to the virtual reader.", hint="'virtcard status' tells why.")
+            raise no_bridge()
         return running
 
     def items(self) -> list[tuple[Key, Running]]:
@@ -190,6 +190,11 @@ def _told(status: BridgeStatus) -> dict[str, object]:
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def no_bridge() -> Failed:
+    """To be raised: there is none to that reader."""
+    return Failed("No bridge runs to the virtual reader.", hint="'virtcard status' tells why.")
 
 
 def ending() -> Disconnected:

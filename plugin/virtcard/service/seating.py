@@ -12,7 +12,7 @@ from uuid import UUID
 from virtcard.card.base import Card, InReader
 from virtcard.card.tenant import Tenant
 from virtcard.errors import CardError, VirtcardError
-from virtcard.service.bridges import Bridges, Key, ending
+from virtcard.service.bridges import Bridges, Key, ending, no_bridge
 from virtcard.service.opening import Opening
 from virtcard.service.permission import Denied, Gate, Wanted
 from virtcard.service.running import Running, Seated
@@ -162,8 +162,9 @@ class Seating:
                 before.card if before else None,
             )
         )
+        if not running.bridge.insert(dressed.card):
+            raise no_bridge()
         running.seated, running.renewed, running.logout = seated, None, dressed.logout
-        running.bridge.insert(dressed.card)
         self._bridges.show_card(key, running)
 
     def _admit(self, key: Key, seated: Seated, atr: bytes) -> None:
