@@ -44,6 +44,9 @@ class Trouble:
 
 NO_TROUBLE: Final = Trouble()
 
+MORE_RESOURCES: Final = "Raise the limits (ulimit, LimitNOFILE=, TasksMax=), or end other programs."
+"""A hint for a system that has no thread or descriptor left."""
+
 
 class Failed(VirtcardError):
     """Something outside of us did not work; the sentence says what."""

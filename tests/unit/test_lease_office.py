@@ -87,6 +87,27 @@ def test_first_come_first_served(office: LeaseOffice, people: Callable[[str], So
     assert not office.waiting
 
 
+def test_without_a_thread_for_the_clerk_a_turn_is_refused_and_the_next_one_is_had(
+    office: LeaseOffice, people: Callable[[str], Someone], order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, left = people("one"), threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(CardError, match="no thread left"):
+            one.take()
+        office.later(left.set)
+    assert office.waiting, "what needs no answer is done later"
+    one.take()
+    assert order == ["one"]
+    office.release(one)
+    assert left.wait(5)
+
+
+def none_left(_thread: threading.Thread) -> None:
+    """The system has no thread left."""
+    raise RuntimeError("can't start new thread")
+
+
 def test_nobody_has_a_turn_during_the_pause(office: LeaseOffice, people: Callable[[str], Someone]) -> None:
     one = people("one")
     one.take()

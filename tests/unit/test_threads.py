@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from helpers.waiting import wait_until
+from virtcard.errors import Failed
 from virtcard.service import threads
 from virtcard.service.threads import start
 
@@ -32,6 +33,17 @@ def test_the_result_is_that_of_the_function() -> None:
 def test_an_error_belongs_to_whoever_waits() -> None:
     with pytest.raises(ZeroDivisionError):
         start(divmod, 7, 0).result(5)
+
+
+def test_without_a_thread_whoever_waits_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(Failed, match="no thread left"):
+            start(int, "7").result(5)
+    assert start(int, "7").result(5) == 7
 
 
 def test_one_after_the_other_is_done_by_one_thread() -> None:

@@ -40,6 +40,21 @@ def test_earlier_alarm_overtakes_a_later_one(timers: Timers) -> None:
     assert order == ["early", "late"]
 
 
+def test_alarm_for_which_no_thread_was_left_rings_when_there_is_one(
+    timers: Timers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    early, late = threading.Event(), threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        timers.schedule(0.01, early.set)
+    timers.schedule(0.02, late.set)
+    assert early.wait(5)
+    assert late.wait(5)
+
+
 def test_stopped_alarm_does_not_ring(timers: Timers) -> None:
     rung, later = threading.Event(), threading.Event()
     timers.schedule(0.02, rung.set).stop()

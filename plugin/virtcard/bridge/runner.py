@@ -27,7 +27,7 @@ from virtcard.bridge.timers import SHARED, Timers
 from virtcard.bridge.tls import TlsSettings
 from virtcard.bridge.worker import Worker
 from virtcard.card.base import Card
-from virtcard.errors import Failed, LocalError
+from virtcard.errors import MORE_RESOURCES, Failed, LocalError
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,7 @@ class Bridge:
         self._core.stopping = self._core.deserted = True
         self._core.end()
         self._core.closed.set()
-        hint = "Raise the limits (ulimit, LimitNOFILE=, TasksMax=), or end other programs."
-        return Failed(f"A bridge cannot begin: {why}.", hint=hint)
+        return Failed(f"A bridge cannot begin: {why}.", hint=MORE_RESOURCES)
 
     def insert(self, card: Card) -> bool:
         """Put this card in, and again after each loss of the peer or the card; another one is ejected first.

@@ -100,10 +100,19 @@ class Timers:
         alarm._queued = deadline
         heapq.heappush(self._heap, (deadline, next(self._order), alarm))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="virtcard-timers", daemon=True)
-            self._thread.start()
+            self._begin()
         elif self._heap[0][2] is alarm:
             self._changed.notify()
+
+    def _begin(self) -> None:
+        """Without a thread left in the system alarms wait for the next one that starts."""
+        thread = threading.Thread(target=self._run, name="virtcard-timers", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.error("no thread is left for timeouts: %s", error)
+        else:
+            self._thread = thread
 
     def _run(self) -> None:
         while (due := self._next_due()) is not None:

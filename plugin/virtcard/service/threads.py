@@ -6,16 +6,21 @@ short pieces."""
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
+from virtcard.errors import MORE_RESOURCES, Failed
+
 R = TypeVar("R")
 
 LINGER: Final = 2.0
 """Seconds that a thread waits for more: longer than between two looks at the policy files."""
+
+log = logging.getLogger(__name__)
 
 Work = Callable[[], None]
 
@@ -50,7 +55,8 @@ class _Hand:
 
 
 def start(function: Callable[..., R], *args: object) -> Future[R]:
-    """Call `function(*args)` on another thread; `asyncio.wrap_future` waits for it."""
+    """Call `function(*args)` on another thread; `asyncio.wrap_future` waits for it, or for a Failed when the system has
+    no thread left."""
     future: Future[R] = Future()
     future.set_running_or_notify_cancel()  # whoever waits may give up; the work goes on, and ends like any other
 
@@ -64,8 +70,12 @@ def start(function: Callable[..., R], *args: object) -> Future[R]:
 
     with _choosing:
         hand = _idle.pop() if _idle else None
-    if hand is None:
-        _Hand(work)
-    else:
+    if hand is not None:
         hand.next.put(work)
+        return future
+    try:
+        _Hand(work)
+    except RuntimeError as error:
+        future.set_exception(Failed("The system has no thread left.", hint=MORE_RESOURCES))
+        log.error("work is left undone: %s", error)
     return future

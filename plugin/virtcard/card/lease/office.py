@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from virtcard.card.errand import errand
 from virtcard.card.lease.rules import STANDARD, LeaseTimes
-from virtcard.errors import Busy, CardError, NotSent
+from virtcard.errors import MORE_RESOURCES, Busy, CardError, NotSent
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,9 @@ class LeaseOffice:
         with mine.woken_by(self.poke), self._changed:
             ticket = _Ticket(begin, self._place(holder), holder)
             self._enqueue(ticket)
+            if not self._call_clerk():
+                self._queue.remove(ticket)
+                raise CardError("The system has no thread left for a shared card.", hint=MORE_RESOURCES)
             try:
                 self._changed.wait_for(lambda: _settled(ticket, check), self.times.patience - mine.spent())
             except NotSent:
@@ -147,6 +150,7 @@ class LeaseOffice:
         """Have the clerk do this when nobody has the turn, after all who wait now."""
         with self._changed:
             self._enqueue(_Ticket(work, time.monotonic()))
+            self._call_clerk()  # or with the next clerk
 
     def release(self, holder: Holder) -> None:
         """The end of a turn."""
@@ -171,9 +175,18 @@ class LeaseOffice:
         at = next((at for at, other in enumerate(self._queue) if other.since > ticket.since), len(self._queue))
         self._queue.insert(at, ticket)
         self._changed.notify_all()
+
+    def _call_clerk(self) -> bool:
+        """There is one; False when the system has no thread left for it."""
         if self._clerk is None:
-            self._clerk = threading.Thread(target=self._serve, name="virtcard-lease", daemon=True)
-            self._clerk.start()
+            clerk = threading.Thread(target=self._serve, name="virtcard-lease", daemon=True)
+            try:
+                clerk.start()
+            except RuntimeError as error:
+                log.error("no thread is left for the card in %s: %s", self.reader, error)
+                return False
+            self._clerk = clerk
+        return True
 
     def _abandon(self, holder: Holder, ticket: _Ticket, undo: Callable[[], None]) -> None:
         """In the queue nobody waits any more; when the clerk is inside `begin`, it shall be undone."""
