@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ async def scene(private: PrivateBus, directory: Path) -> AsyncIterator[tuple[Bus
     """A daemon with a grant of user nobody: root's connection, and the grant's id."""
     service = FakeService().fill()
     service.grants = Grants(directory / "policy.d")
-    grant = service.grants.write(QUESTION, NOBODY)
+    grant = service.grants.write(QUESTION, NOBODY, pwd.getpwuid(NOBODY).pw_name)
     async with on_bus(private.address, service) as (_, root):
         yield root, grant.id
 
@@ -97,7 +98,7 @@ def test_the_command_lists_and_revokes(
     with Serving(private.address, service):
         assert run(["grants"]) == 0
         assert capsys.readouterr().out == "Id  Domain  Card  For  User  Since\n"
-        number = service.grants.write(QUESTION, NOBODY).id
+        number = service.grants.write(QUESTION, NOBODY, pwd.getpwuid(NOBODY).pw_name).id
         assert run(["grants", "--json"]) == 0
         (shown,) = json.loads(capsys.readouterr().out)
         assert set(shown) == set(Grant.__annotations__)

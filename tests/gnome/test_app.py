@@ -4,6 +4,7 @@ guest, or trouble, with a virtcardd that says what a test wants. Pictures are ke
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -265,7 +266,7 @@ def test_activity_is_plotted_second_by_second(home: Path) -> None:
 def test_grants_are_seen_and_revoked(home: Path) -> None:
     with pretended(home) as (app, _serving, service):
         question = Question(WIN11, "win11", "reader:Yubico", AskFor.SIGN, (), 0, 1.0, b"\x3b", Rule(Action.ASK))
-        service.grants.write(question, os.getuid())
+        service.grants.write(question, os.getuid(), pwd.getpwuid(os.getuid()).pw_name)
         app.keys("alt+3")
         app.sees("win11 and Yubico")
         app.photograph("app-grants")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from virtcard.errors import Busy, Disconnected
 from virtcard.policy.decide import Request
 from virtcard.policy.model import Action, AskFor, Place, Rule
 from virtcard.policy.remember import remember
+from virtcard.service import users
 from virtcard.service.agents import Agents
 from virtcard.service.ask import Asker
 from virtcard.service.decisions import Decisions
@@ -485,6 +487,28 @@ def test_an_always_that_cannot_be_kept_counts_once() -> None:
         (scene.directory / "policy.d").write_text("no directory")
         assert (await scene.ask(ALWAYS)).choice is Choice.ONCE
         assert scene.grants.all() == ()
+
+    in_scene(test, says="always")
+
+
+def test_who_has_no_name_in_time_holds_up_nobody_and_says_always_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names may come from a directory over a network that is away."""
+    answered = threading.Event()
+
+    def wait(uid: int) -> pwd.struct_passwd:
+        answered.wait(10)
+        raise KeyError(uid)
+
+    monkeypatch.setattr(users, "NAME_PATIENCE", 0.05)
+    monkeypatch.setattr(pwd, "getpwuid", wait)
+
+    async def test(scene: Scene) -> None:
+        asking = scene.asking(ALWAYS)
+        begin = asyncio.get_running_loop().time()
+        assert (await asking).choice is Choice.ONCE
+        assert asyncio.get_running_loop().time() - begin < 5
+        assert scene.grants.all() == ()
+        answered.set()
 
     in_scene(test, says="always")
 

@@ -62,7 +62,7 @@ def test_there_are_none_at_first(grants: Grants) -> None:
 
 
 def test_a_grant_tells_who_gave_it_when_and_for_what(grants: Grants) -> None:
-    written = grants.write(QUESTION, ME)
+    written = grants.write(QUESTION, ME, NAME)
     assert grants.all() == (written,)
     assert grants.get(written.id) == written
     assert written == Grant(
@@ -72,14 +72,14 @@ def test_a_grant_tells_who_gave_it_when_and_for_what(grants: Grants) -> None:
 
 
 def test_its_file_is_private_and_whole(grants: Grants, folders: Folders) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     (file,) = folders.grants.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(folders.grants.stat().st_mode) == 0o700
 
 
 def test_it_allows_with_the_limits_of_the_rule_that_asked(grants: Grants, folders: Folders) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     rule = rule_for(folders, REQUEST)
     assert rule.action is Action.ALLOW
     assert (rule.commands, rule.when_locked) == (RULE.commands, RULE.when_locked)
@@ -97,18 +97,18 @@ def test_it_allows_with_the_limits_of_the_rule_that_asked(grants: Grants, folder
     ],
 )
 def test_it_allows_nothing_else(grants: Grants, folders: Folders, other: Request) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     assert rule_for(folders, other).action is Action.ASK
 
 
 def test_a_reader_that_calls_itself_a_pattern_is_that_reader(grants: Grants, folders: Folders) -> None:
-    grants.write(replace(QUESTION, source="reader:*"), ME)
+    grants.write(replace(QUESTION, source="reader:*"), ME, NAME)
     assert rule_for(folders, replace(REQUEST, reader="*")).action is Action.ALLOW
     assert rule_for(folders, REQUEST).action is Action.ASK
 
 
 def test_an_administrators_deny_beats_it(grants: Grants, folders: Folders) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     (folders.admin / "10.toml").write_text('[[rule]]\ncard = "reader:Yubico*"\naction = "deny"\n')
     assert rule_for(folders, REQUEST).action is Action.DENY
 
@@ -118,17 +118,17 @@ def test_what_was_not_granted_is_asked_for_still(grants: Grants, folders: Folder
     insert, sign, pin = (
         replace(QUESTION, rule=rule, operation=each) for each in (AskFor.INSERT, AskFor.SIGN, AskFor.PIN)
     )
-    grants.write(insert, ME)
+    grants.write(insert, ME, NAME)
     assert rule_for(folders, REQUEST).ask_for == {AskFor.SIGN, AskFor.PIN}
     assert [grants.holds(each, ME) for each in (insert, sign, pin)] == [True, False, False]
-    grants.write(sign, ME)
-    grants.write(pin, ME)
+    grants.write(sign, ME, NAME)
+    grants.write(pin, ME, NAME)
     assert len(grants.all()) == 1
     assert rule_for(folders, REQUEST).action is Action.ALLOW
 
 
 def test_it_holds_for_its_user_and_the_very_question(grants: Grants) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     assert grants.holds(QUESTION, ME)
     assert not grants.holds(QUESTION, ME + 1)
     assert not grants.holds(replace(QUESTION, atr=b"\x3b"), ME)
@@ -136,7 +136,7 @@ def test_it_holds_for_its_user_and_the_very_question(grants: Grants) -> None:
 
 
 def test_one_that_is_revoked_is_gone(grants: Grants, folders: Folders) -> None:
-    written = grants.write(QUESTION, ME)
+    written = grants.write(QUESTION, ME, NAME)
     grants.revoke(written.id)
     assert not grants.holds(QUESTION, ME)
     assert rule_for(folders, REQUEST).action is Action.ASK
@@ -146,7 +146,7 @@ def test_one_that_is_revoked_is_gone(grants: Grants, folders: Folders) -> None:
 
 @pytest.mark.parametrize("number", ["", "../50", "x\0", "*"])
 def test_an_id_is_never_a_path(grants: Grants, number: str) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     with pytest.raises(NoSuchGrant):
         grants.revoke(number)
 
@@ -154,20 +154,20 @@ def test_an_id_is_never_a_path(grants: Grants, number: str) -> None:
 @pytest.mark.parametrize("source", ["reader:\x1b[2J", "nonsense", "reader:" + "x" * 300, "reader:\udc80"])
 def test_a_card_that_no_rule_can_name_is_not_granted(grants: Grants, source: str) -> None:
     with pytest.raises((InvalidArgument, Failed)):
-        grants.write(replace(QUESTION, source=source), ME)
+        grants.write(replace(QUESTION, source=source), ME, NAME)
     assert grants.all() == ()
 
 
 def test_the_name_of_a_domain_cannot_add_rules(grants: Grants, folders: Folders) -> None:
     evil = 'x"\n[[rule]]\naction = "allow"\n#\x7f'
-    grants.write(replace(QUESTION, domain=evil), ME)
+    grants.write(replace(QUESTION, domain=evil), ME, NAME)
     assert len(load(folders).rules) == 2
     assert grants.all()[0].domain == evil.replace("\n", "\ufffd").replace("\x7f", "\ufffd")
 
 
 def test_a_user_without_a_name_grants_nothing(grants: Grants) -> None:
     with pytest.raises(Failed, match="has no name"):
-        grants.write(QUESTION, 4_000_000_000)
+        grants.write(QUESTION, 4_000_000_000, "")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_user_without_a_name_grants_nothing(grants: Grants) -> None:
     ["", "not toml [", '[grant]\nuid = "x"\n', '[[rule]]\naction = "allow"\n', "[grant]\nuid = 0\n", b"\xff"],
 )
 def test_a_damaged_file_is_passed_over(grants: Grants, folders: Folders, content: str | bytes) -> None:
-    written = grants.write(QUESTION, ME)
+    written = grants.write(QUESTION, ME, NAME)
     damaged = folders.grants / "grant-abc.toml"
     damaged.write_bytes(content.encode() if isinstance(content, str) else content)
     assert grants.all() == (written,)
@@ -184,10 +184,10 @@ def test_a_damaged_file_is_passed_over(grants: Grants, folders: Folders, content
 def test_there_is_a_bound(grants: Grants, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("virtcard.service.grants.GRANTS_MAX", 2)
     for name in ("card:a", "card:b"):
-        grants.write(replace(QUESTION, source=name, atr=b""), ME)
+        grants.write(replace(QUESTION, source=name, atr=b""), ME, NAME)
     with pytest.raises(Failed, match="There are 2 grants already"):
-        grants.write(QUESTION, ME)
-    grants.write(replace(QUESTION, source="card:a", atr=b""), ME)
+        grants.write(QUESTION, ME, NAME)
+    grants.write(replace(QUESTION, source="card:a", atr=b""), ME, NAME)
 
 
 def full() -> OSError:
@@ -196,12 +196,12 @@ def full() -> OSError:
 
 def test_an_error_at_any_step_of_a_write_is_failed_and_grants_nothing_more(grants: Grants, folders: Folders) -> None:
     """What was granted before still is."""
-    before = grants.write(QUESTION, ME)
+    before = grants.write(QUESTION, ME, NAME)
     done: list[str] = []
     errors: list[str] = []
     while "replace" not in done:
         with stopping_at(len(errors), full) as done, pytest.raises(Failed) as caught:
-            grants.write(replace(QUESTION, source="reader:Other"), ME)
+            grants.write(replace(QUESTION, source="reader:Other"), ME, NAME)
         errors.append(caught.value.message)
         if "replace" not in done:
             assert grants.all() == (before,)
@@ -213,27 +213,27 @@ def test_an_error_at_any_step_of_a_write_is_failed_and_grants_nothing_more(grant
 def test_a_grant_that_may_not_be_on_disk_is_taken_back(grants: Grants, folders: Folders) -> None:
     """The last step fails: the directory is not written."""
     with patch("os.fsync", side_effect=[None, full(), None]), pytest.raises(Failed, match="No space left"):
-        grants.write(QUESTION, ME)
+        grants.write(QUESTION, ME, NAME)
     assert grants.all() == ()
     assert list(folders.grants.iterdir()) == []
 
 
 @pytest.mark.parametrize("room", [0, 100, 300])
 def test_a_full_disk_at_any_byte_of_a_grant_changes_nothing(grants: Grants, folders: Folders, room: int) -> None:
-    before = grants.write(QUESTION, ME)
+    before = grants.write(QUESTION, ME, NAME)
     content = [path.read_bytes() for path in folders.grants.iterdir()]
     with file_limit(room):
         for question in (replace(QUESTION, source="reader:Other"), replace(QUESTION, operation=AskFor.SIGN)):
             with pytest.raises(Failed, match="Cannot write"):
-                grants.write(question, ME)
+                grants.write(question, ME, NAME)
     assert grants.all() == (before,)
     assert [path.read_bytes() for path in folders.grants.iterdir()] == content
 
 
 def test_a_file_is_read_again_only_when_it_has_changed(grants: Grants, folders: Folders) -> None:
     """Everybody on the bus may ask for all of them, again and again."""
-    first = grants.write(QUESTION, ME)
-    second = grants.write(replace(QUESTION, uuid=UUID(int=1)), ME)
+    first = grants.write(QUESTION, ME, NAME)
+    second = grants.write(replace(QUESTION, uuid=UUID(int=1)), ME, NAME)
     assert {each.id for each in grants.all()} == {first.id, second.id}
     with patch.object(Folder, "read", autospec=True, side_effect=Folder.read) as read:
         assert len(grants.all()) == 2
@@ -250,7 +250,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(grants: Grants, folders: 
 def test_one_that_cannot_be_read_is_told_of_once(
     grants: Grants, folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    grants.write(QUESTION, ME)
+    grants.write(QUESTION, ME, NAME)
     (folders.grants / "grant-broken.toml").write_text("[grant]\n")
     for _ in range(3):
         assert len(grants.all()) == 1

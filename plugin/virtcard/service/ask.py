@@ -18,7 +18,7 @@ from virtcard.service.decisions import Decisions
 from virtcard.service.grants import Grants
 from virtcard.service.question import Answer, Choice, Heard, Key, Notice, NoticeKind, Question
 from virtcard.service.seat import Person, Presence, Seat
-from virtcard.service.users import user_name
+from virtcard.service.users import in_words, known_name
 
 log = logging.getLogger(__name__)
 
@@ -125,13 +125,14 @@ class Asker:
         agent = await self._agents.wait_for(person.uid, self._grace_ends - self._clock())
         if agent is None:
             return self._no(question, NO_AGENT)
-        user = await user_name(person.uid)
+        name = await known_name(person.uid)
+        user = name or in_words(person.uid)
         self._decisions.asked(question, user)
         untrusted_answer, heard, why = await self._answer_of(agent, question, person)
         choice = _checked(untrusted_answer, question)
         self._answers.remember(question, person, choice, heard)
         if choice is Choice.ALWAYS:
-            choice = self._grant(question, person)
+            choice = self._grant(question, person, name)
         answer = Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid, heard)
         self._decisions.answered(question, user, answer)
         return answer
@@ -142,10 +143,10 @@ class Asker:
         self._decisions.answered(question, "", answer)
         return answer
 
-    def _grant(self, question: Question, person: Person) -> Choice:
+    def _grant(self, question: Question, person: Person, name: str) -> Choice:
         """Keep an "always"; when that fails, it counts this time alone."""
         try:
-            self._grants.write(question, person.uid)
+            self._grants.write(question, person.uid, name)
         except VirtcardError as error:
             log.error("domain %s: what user %d always allows cannot be kept: %s", question.uuid, person.uid, error)
             return Choice.ONCE

@@ -6,7 +6,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
-import pwd
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -88,8 +87,11 @@ class Grants:
             return False
         return grant is not None and question.operation in grant.operations
 
-    def write(self, question: Question, uid: int) -> Grant:
-        """Keep an "always". Failed or InvalidArgument when that is not possible; there is no grant then."""
+    def write(self, question: Question, uid: int, user: str) -> Grant:
+        """Keep an "always" of this user, by uid and by name. Failed or InvalidArgument when that is not possible; there
+        is no grant then."""
+        if not user:
+            raise Failed(f"The user with the id {uid} has no name.", hint="Rules need one.")
         number = _id(question, uid)
         grants = self.all()
         before = next((each for each in grants if each.id == number), None)
@@ -97,7 +99,7 @@ class Grants:
             raise Failed(f"There are {GRANTS_MAX} grants already.", hint="Take some back: virtcard grants revoke ID")
         operations = {question.operation} | (before.operations if before else frozenset())
         grant = Grant(
-            number, uid, _user_name(uid), question.uuid, question.domain, question.source,
+            number, uid, user, question.uuid, question.domain, question.source,
             atr_text(question.atr) if question.atr else "", frozenset(operations), self._now().replace(microsecond=0),
         )  # fmt: skip
         content = _content(grant, question.rule)
@@ -190,13 +192,6 @@ def _id(question: Question, uid: int) -> str:
     """Of what is granted, so that the same is granted once."""
     what = "\0".join([str(question.uuid), question.source, question.atr.hex(), str(uid)])
     return hashlib.sha256(what.encode(errors="surrogatepass")).hexdigest()[:12]
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        raise Failed(f"The user with the id {uid} has no name.", hint="Rules need one.") from None
 
 
 def _printable(text: str) -> str:

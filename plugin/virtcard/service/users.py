@@ -6,24 +6,34 @@ import asyncio
 import pwd
 from typing import Final
 
+from virtcard.errors import Failed
 from virtcard.service.threads import start
 
 NAME_PATIENCE: Final = 1.0
-"""Seconds; then the number has to do."""
+"""Seconds; then it has to do without."""
 
 
-async def user_name(uid: int) -> str:
-    """The name of a user, for people; the number in words when nobody knows it in time."""
+async def known_name(uid: int) -> str:
+    """The name of a user, "" when nobody knows it in time."""
     try:
         async with asyncio.timeout(NAME_PATIENCE):
-            return await asyncio.wrap_future(start(name_of, uid))
-    except TimeoutError:
-        return f"uid {uid}"
+            return await asyncio.wrap_future(start(_name, uid))
+    except (TimeoutError, Failed):
+        return ""
+
+
+def in_words(uid: int) -> str:
+    """A user without a name, for people."""
+    return f"uid {uid}"
 
 
 def name_of(uid: int) -> str:
-    """The same without an end to the waiting: to be called where it may block."""
+    """The name of a user, or the number in words: to be called where it may block."""
+    return _name(uid) or in_words(uid)
+
+
+def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {uid}"
+        return ""
