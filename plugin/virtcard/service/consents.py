@@ -77,8 +77,8 @@ class Consents:
             self._on_answer(uuid)
 
     def ask_next(self) -> None:
-        """There is room for a question: some of those that never were one."""
-        for uuid in self._without_no((Heard.UNASKED,))[:QUESTIONS_MAX]:
+        """There is room for a question: some of those that never were one. The others wait for the next room."""
+        for uuid in self._without_no((Heard.UNASKED,), QUESTIONS_MAX):
             self._on_answer(uuid)
 
     async def close(self) -> None:
@@ -93,10 +93,12 @@ class Consents:
         for task in said.asking.values() if said else ():
             task.cancel()
 
-    def _without_no(self, heard: Container[Heard]) -> list[UUID]:
-        """Forget each no of this kind; the domains that had one."""
-        found = []
+    def _without_no(self, heard: Container[Heard], most: int | None = None) -> list[UUID]:
+        """Forget each no of this kind, of so many domains; those that had one."""
+        found: list[UUID] = []
         for uuid, said in self._said.items():
+            if len(found) == most:
+                break
             left = {consent: answer for consent, answer in said.no.items() if answer.heard not in heard}
             if len(left) < len(said.no):
                 said.no = left
