@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from helpers.askings import timing
 from helpers.guest import Guest
+from helpers.host import private_host
+from helpers.jobs import Job, job
 from helpers.libvirtd import Libvirtd, private_libvirtd
 from helpers.machines import Usb, libvirt_guest, smartcard_xml
+
+SEED = time.time_ns() % 1_000_000
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +48,24 @@ def guest(libvirtd: Libvirtd, usb: Usb, card_socket: Path) -> Iterator[Guest]:
     with libvirt_guest(libvirtd, f"guest-{usb}", usb, smartcard_xml(card_socket)) as booted:
         booted.wait_for_readers(1)
         yield booted
+
+
+@pytest.fixture(scope="module")
+def running(libvirtd: Libvirtd, usb: Usb) -> Iterator[Job]:
+    """A guest at work with its card, on a host of its own, whose parts a test may kill."""
+    with private_host(libvirtd) as host, job(host, usb) as one:
+        yield one
+
+
+@pytest.fixture
+def rng() -> Random:
+    """For moments that are never the same; what it began with is printed."""
+    print(f"seed {SEED}")
+    return Random(SEED)
+
+
+@pytest.fixture
+def times() -> Iterator[list[float]]:
+    """Seconds that a guest waited, told at the end."""
+    with timing() as seconds:
+        yield seconds

@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from random import Random
 
 import pytest
 
-from helpers.askings import PROMPT, Asking, in_an_apdu, is_error, timing
-from helpers.host import private_host
-from helpers.jobs import Job, fetch, job
-from helpers.libvirtd import Libvirtd
-from helpers.machines import Usb
+from helpers.askings import PROMPT, Asking, in_an_apdu, is_error
+from helpers.jobs import Job, fetch
 from helpers.scripted_card import OK, echo
 from helpers.waiting import slowness, wait_until
 from virtcard.limits import GUEST_PATIENCE
-
-SEED = time.time_ns() % 1_000_000
-
-
-@pytest.fixture(scope="module")
-def running(libvirtd: Libvirtd, usb: Usb) -> Iterator[Job]:
-    with private_host(libvirtd) as host, job(host, usb) as one:
-        yield one
-
-
-@pytest.fixture
-def rng() -> Random:
-    print(f"seed {SEED}")
-    return Random(SEED)
-
-
-@pytest.fixture
-def times() -> Iterator[list[float]]:
-    with timing() as seconds:
-        yield seconds
 
 
 def crash(one: Job, rng: Random) -> float:

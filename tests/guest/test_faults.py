@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 
 import pytest
 
-from helpers.askings import PROMPT, Asking, in_an_apdu, is_error, timing
-from helpers.host import private_host
-from helpers.jobs import FIRST, SECOND, SECOND_NAME, Job, fetch, job
-from helpers.libvirtd import Libvirtd
-from helpers.machines import Usb
+from helpers.askings import PROMPT, Asking, in_an_apdu, is_error
+from helpers.jobs import FIRST, SECOND, SECOND_NAME, Job, fetch
 from helpers.scripted_card import OK, echo
 from helpers.waiting import slowness, wait_until
 from virtcard.limits import GUEST_PATIENCE, TRANSMIT_PATIENCE
 
-SEED = time.time_ns() % 1_000_000
 ROUNDS = 5
 PAUSE = 0.25
 """Seconds that a guest waits in the middle of a chain, and before GET RESPONSE: the fault comes then."""
 
 LOOP = "while [ ! -e /tmp/enough ]; do opensc-tool -c default -s 80:10:00:20:20; done"
-
-
-@pytest.fixture(scope="module")
-def running(libvirtd: Libvirtd, usb: Usb) -> Iterator[Job]:
-    with private_host(libvirtd) as host, job(host, usb) as one:
-        yield one
-
-
-@pytest.fixture
-def rng() -> Random:
-    print(f"seed {SEED}")
-    return Random(SEED)
-
-
-@pytest.fixture
-def times() -> Iterator[list[float]]:
-    with timing() as seconds:
-        yield seconds
 
 
 Phase = Callable[[Job, Random], Asking]
