@@ -19,11 +19,14 @@ from helpers.shared_card import QUICK
 from helpers.waiting import wait_until
 from virtcard.card.lease.leased import Leased
 from virtcard.card.lease.rules import LeaseRules
+from virtcard.card.lease.states import HOLDING
 from virtcard.card.reader import Context, Disposition, Handle, PcscError, Result
 from virtcard.card.reader_source import ReaderSource
 from virtcard.card.selection import Selection
 from virtcard.errors import Busy, CardError
 
+READ = bytes.fromhex("00b0000010")
+ANOTHER = bytes.fromhex("00a4040009a00000030800001000")
 DENIED = b"\x69\x82"
 NOT_VERIFIED = b"\x63\xc3"
 
@@ -153,6 +156,37 @@ def test_machine_goes_on_after_the_host_reset_the_card(source: ReaderSource) -> 
         begin(program)
         program.end(Disposition.RESET)
         assert card.transmit(SELECT)[-2:] == OK
+
+
+class PickyCard(ScriptedCard):
+    """It reads for whoever has selected its application, and keeps it when another one is not found."""
+
+    def __init__(self) -> None:
+        super().__init__(ATR_T1)
+        self._selected = False
+
+    def reset(self) -> None:
+        super().reset()
+        self._selected = False
+
+    def transmit(self, command: bytes) -> bytes:
+        if command == READ:
+            return OK if self._selected else b"\x6d\x00"
+        answer = super().transmit(command)
+        self._selected = self._selected or (command == SELECT and answer[-2:] == OK)
+        return answer
+
+
+def test_application_stays_selected_when_another_one_is_not_found_after_a_pause(lab: Lab) -> None:
+    lab.plug(PickyCard())
+    source = ReaderSource(lab.watcher, lab.contexts, QUICK)
+    (leased, card), (_, other) = machine(source), machine(source)
+    card.transmit(SELECT)
+    assert card.transmit(READ) == OK
+    other.transmit(SELECT)
+    wait_until(lambda: leased._state not in HOLDING, 5, "the other had its turn")
+    assert card.transmit(ANOTHER) == b"\x6a\x82"
+    assert card.transmit(READ) == OK
 
 
 def test_cards_come_and_go_beside_another_ones_lease(source: ReaderSource) -> None:

@@ -131,6 +131,35 @@ def test_absolute_select_needs_no_replay(card: ResettableCard) -> None:
     assert card.commands == [OPENPGP]
 
 
+def test_absolute_select_that_fails_leaves_selected_what_was(card: ResettableCard) -> None:
+    """ISO 7816-4, 11.2.2. Without the reset in between the card would have it still."""
+    card.answers[OPENPGP] = b"\x6a\x82"
+    selection = after(card, PIV, FILE_ONE)
+    assert selection.transmit(OPENPGP) == b"\x6a\x82"
+    assert selection.transmit(READ) == OK
+    assert card.commands == [OPENPGP, PIV, FILE_ONE, READ]
+
+
+def test_absolute_select_that_fails_where_nothing_was_selected_is_all_that_is_sent(card: ResettableCard) -> None:
+    card.answers[OPENPGP] = b"\x6a\x82"
+    assert after(card).transmit(OPENPGP) == b"\x6a\x82"
+    assert card.commands == [OPENPGP]
+
+
+def test_select_that_fails_and_what_was_selected_cannot_be_brought_back_is_reported(card: ResettableCard) -> None:
+    selection = after(card, PIV)
+    card.answers = {OPENPGP: b"\x6a\x82", PIV: b"\x6f\x00"}
+    with pytest.raises(CardWasReset):
+        selection.transmit(OPENPGP)
+
+
+def test_select_under_secure_messaging_is_refused_and_what_was_selected_is_there(card: ResettableCard) -> None:
+    selection = after(card, PIV)
+    assert selection.transmit(b"\x0c" + OPENPGP[1:]) == LOST
+    assert selection.transmit(READ) == OK
+    assert card.commands == [PIV, READ]
+
+
 def test_path_that_is_too_deep_is_not_replayed(card: ResettableCard) -> None:
     selection = after(card, PIV, *[DIRECTORY] * PATH_MAX)
     with pytest.raises(CardWasReset):

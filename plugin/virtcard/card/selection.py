@@ -96,9 +96,10 @@ class Selection:
     def _again(self, command: bytes) -> bytes:
         continues = self._continues(command)
         self._chain, self._environment = b"", False
-        if not _begins_path(command):
-            self._replay()
-        return _LOST if continues else self._card.transmit(command)
+        response = self._card.transmit(command) if _begins_path(command) and not continues else b""
+        if not _selected(response):
+            self._replay()  # also after a SELECT that failed, which leaves selected what was (ISO 7816-4, 11.2.2)
+        return response or (_LOST if continues else self._card.transmit(command))
 
     def _continues(self, command: bytes) -> bool:
         """It means nothing without what came before the reset."""
