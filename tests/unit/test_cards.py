@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from virtcard.bridge.status import BridgeState
 from virtcard.card.soft.pins import Pins
 from virtcard.card.soft.store import Store
 from virtcard.names import card_name, card_path
+from virtcard.service import cards, threads
 from virtcard.service.cards import Cards
 from virtcard.service.registry import Registry
 from virtcard.service.views import BridgeView, CardView
@@ -85,6 +87,26 @@ def test_cards_come_and_go_with_their_files(store: Store) -> None:
             store.delete("jane")
             (store.directory / "copy.card").rename(store.directory / "moved.card")
             await names_become(registry, "john", "moved")
+
+    run_async(test())
+
+
+def test_a_moment_without_a_thread_hides_no_card_for_good(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "RECONCILE_PERIOD", 0.1)
+    tried: list[threading.Thread] = []
+
+    def none_left(thread: threading.Thread) -> None:
+        tried.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        async with following(store) as registry:
+            await eventually(lambda: not threads._idle, "no thread is at hand", 20)
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", none_left)
+                empty_card(store, "jane")
+                await eventually(lambda: len(tried) > 1, "it was tried again")
+            await names_become(registry, "jane")
 
     run_async(test())
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from helpers.fake_service import WIN11, FakeService, bridge_view, domain_view, r
 from virtcard import limits
 from virtcard.card.audit import Counts
 from virtcard.metrics.textfile import Textfile
+from virtcard.service import threads
 from virtcard.service.views import BridgeState
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -165,5 +167,22 @@ def test_a_place_that_cannot_be_written_is_told_once(service: FakeService, tmp_p
         assert [record.getMessage() for record in caplog.records] == [
             f"cannot write the metrics {place}/metrics/virtcard.prom: Not a directory"
         ]
+
+    asyncio.run(test())
+
+
+def test_without_a_thread_they_are_written_later(service: FakeService, path: Path, caplog: Any) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def test() -> None:
+        textfile = Textfile(path, service.registry, service.status)
+        await eventually(lambda: not threads._idle, "no thread is at hand", 20)
+        with patch.object(threading.Thread, "start", none_left):
+            await textfile._write()
+        assert "The system has no thread left." in caplog.text
+        assert not path.exists()
+        await textfile._write()
+        assert path.exists()
 
     asyncio.run(test())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from virtcard.errors import Failed
 from virtcard.limits import METRICS_PERIOD
 from virtcard.metrics.families import Families, Moment
 from virtcard.service.registry import Registry
@@ -42,7 +43,7 @@ class Textfile:
                 self._path.unlink(missing_ok=True)
 
     async def _write(self) -> None:
-        """A disk that is full, say, is no reason to end; it is logged once until it is over."""
+        """A disk that is full, say, or no thread left, is no reason to end; it is logged once until it is over."""
         registry = self._registry
         moment = Moment(
             self._status(),
@@ -52,9 +53,10 @@ class Textfile:
         )
         try:
             await asyncio.wrap_future(start(_replace, self._path, Families(moment, self._totals)))
-        except OSError as error:
+        except (OSError, Failed) as error:
             if not self._failed:
-                log.warning("cannot write the metrics %s: %s", self._path, error.strerror)
+                why = error.message if isinstance(error, Failed) else error.strerror
+                log.warning("cannot write the metrics %s: %s", self._path, why)
             self._failed = True
         else:
             self._failed = False

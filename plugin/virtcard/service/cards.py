@@ -11,7 +11,7 @@ from uuid import UUID
 from virtcard.card.soft.store import Store
 from virtcard.card.soft.summary import Summary, summary
 from virtcard.card.soft.watch import appeared, changed_cards
-from virtcard.errors import NoSuchCard, VirtcardError
+from virtcard.errors import Failed, NoSuchCard, VirtcardError
 from virtcard.limits import CARD_SETTLE, RECONCILE_PERIOD
 from virtcard.service.bridges import Key
 from virtcard.service.registry import Registry
@@ -80,11 +80,20 @@ class Cards:
             await asyncio.sleep(CARD_SETTLE)
             self._heard.clear()
             dirty, self._dirty = self._dirty, set()
-            if None in dirty:
-                await self.look_at_all()
-            else:
-                for name in sorted(each for each in dirty if each):
-                    await self.look(name)
+            try:
+                await self._look_at(dirty)
+            except Failed as error:
+                log.warning("the cards in %s are looked at later: %s", self._store.directory, error.message)
+                self._dirty |= dirty
+                self._heard.set()
+                await asyncio.sleep(RECONCILE_PERIOD)
+
+    async def _look_at(self, dirty: set[str | None]) -> None:
+        if None in dirty:
+            await self.look_at_all()
+        else:
+            for name in sorted(each for each in dirty if each):
+                await self.look(name)
 
     def _on_bridge(self, key: Key, old: BridgeView | None, new: BridgeView | None) -> None:
         before, now = _card(old), _card(new)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from uuid import UUID
 
 from virtcard.domain.libvirt import Hypervisor
 from virtcard.domain.record import DomainRecord
-from virtcard.errors import NoSuchDomain, VirtcardError
+from virtcard.errors import Failed, NoSuchDomain, VirtcardError
 from virtcard.limits import PASS_LOOKS_MAX, PASS_PATIENCE
 from virtcard.service.link import Link
 from virtcard.service.meeting import Meeting
@@ -56,7 +57,8 @@ class Passes:
             self._began = time.monotonic()
             try:
                 await self._pass()
-                await asyncio.wrap_future(start(give_back_memory))
+                with suppress(Failed):  # no thread is left: after the next pass then
+                    await asyncio.wrap_future(start(give_back_memory))
             finally:
                 self._took = time.monotonic() - self._began
                 self._began = None
