@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -50,6 +51,8 @@ class Changes:
     emulated_supported: bool | None = None
     spice_supported: bool | None = None
     qemu: QemuHost = field(default_factory=QemuHost)
+    looks: dict[ReaderSetup, Future[HostFiles]] = field(default_factory=dict)
+    """At the host's files, as long as they go on."""
 
     @classmethod
     def make(cls, link: Link, renderer: Renderer, socket_dir: Path) -> Changes:
@@ -182,14 +185,21 @@ class Changes:
         )
 
     async def _look(self, setup: ReaderSetup) -> HostFiles:
-        """At the host's files, which a dead network file system may hold up."""
+        """At the host's files, which a dead network file system may hold up. Who asks meanwhile waits for the same
+        look, since everybody may ask: no call costs another thread that hangs."""
+        running = self.looks.get(setup)
+        if running is None or running.done():
+            running = self.looks[setup] = start(look, setup, self.qemu)
         try:
             async with asyncio.timeout(LOOK_PATIENCE):
-                return await asyncio.wrap_future(start(look, setup, self.qemu))
+                return await asyncio.wrap_future(running)
         except TimeoutError:
             raise TimedOut(
                 "The files that QEMU needs cannot be looked at.", hint="Is a network file system away? Try again then."
             ) from None
+        finally:
+            if running.done() and self.looks.get(setup) is running:
+                del self.looks[setup]
 
     def _others(self, record: DomainRecord, place: str) -> tuple[str, ...]:
         return tuple(name for uuid, name in self.users.get(place, {}).items() if uuid != record.uuid)
