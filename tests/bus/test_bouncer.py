@@ -83,21 +83,22 @@ def test_without_polkit_root_may_and_others_may_not(private: PrivateBus) -> None
 
 
 @pytest.fixture
-def slow_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Users' names come from a directory over a network that is away."""
-    answered = threading.Event()
+def slow_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Users' names come from a directory over a network that is away. For whom somebody waits."""
+    answered, waiting = threading.Event(), list[int]()
 
     def wait(uid: int) -> pwd.struct_passwd:
+        waiting.append(uid)
         answered.wait(10)
         raise KeyError(uid)
 
     monkeypatch.setattr(caller, "NAME_PATIENCE", 0.1)
     monkeypatch.setattr(pwd, "getpwuid", wait)
-    yield
+    yield waiting
     answered.set()
 
 
-def test_a_caller_whose_name_is_not_found_in_time_is_refused(private: PrivateBus, slow_names: None) -> None:
+def test_a_caller_whose_name_is_not_found_in_time_is_refused(private: PrivateBus, slow_names: list[int]) -> None:
     """Or a rule for that user by name, a denial it may be, would be passed over."""
 
     async def test() -> None:
@@ -115,7 +116,22 @@ def test_a_caller_whose_name_is_not_found_in_time_is_refused(private: PrivateBus
     run_async(test())
 
 
-def test_root_needs_no_directory_of_names(private: PrivateBus, slow_names: None) -> None:
+def test_a_caller_whose_name_does_not_come_costs_one_thread_however_often_it_calls(
+    private: PrivateBus, slow_names: list[int]
+) -> None:
+    async def test() -> None:
+        async with on_bus(private.address, FakeService().fill()):
+            user = await connect_as(private.address, NOBODY)
+            for _ in range(2):
+                crowd = await asyncio.gather(*(insert(user) for _ in range(40)), return_exceptions=True)
+                assert {each.type for each in crowd if isinstance(each, DBusError)} <= {TIMED_OUT, BUSY}
+            assert slow_names == [NOBODY]
+            await user.close()
+
+    run_async(test())
+
+
+def test_root_needs_no_directory_of_names(private: PrivateBus, slow_names: list[int]) -> None:
     async def test() -> None:
         service = FakeService().fill()
         async with on_bus(private.address, service) as (_, root):

@@ -149,11 +149,13 @@ class Bouncer:
         self._record(Record(event, sentence, uuid, name, source, user=user.name, reason=reason))
 
     async def _admit_by_polkit(self, caller: Caller, action: str, details: Mapping[str, str]) -> None:
-        user = await self._user_of(caller)
+        user = await self._uid_of(caller)
         if user == 0 or details.get(OWNER) == str(user):
+            note_user(await named_user(user))
             return
         # Counted before the bus is asked to tell who leaves: it takes so many rules from us, for all callers together.
         with self._checks.taken(user):
+            note_user(await named_user(user))
             async with leaving(self._bus, caller.sender) as gone:
                 await self._uid_of(caller)  # it may have left before
                 authorized = await self._ask_polkit(caller, action, details, gone)

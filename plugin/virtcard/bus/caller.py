@@ -11,8 +11,7 @@ from dbus_next.constants import MessageFlag
 from dbus_next.message import Message
 
 from virtcard.errors import NotAuthorized, TimedOut
-from virtcard.service.threads import start
-from virtcard.service.users import name_of
+from virtcard.service.users import in_words, looked_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ async def named_user(uid: int) -> User:
     """The user with this number. TimedOut when the name does not come in time: rules may allow or deny by it."""
     try:
         async with asyncio.timeout(NAME_PATIENCE):
-            return User(uid, await asyncio.wrap_future(start(name_of, uid)))
+            return User(uid, await asyncio.wrap_future(looked_up(uid)) or in_words(uid))
     except TimeoutError:
         if uid == 0:
             return User(uid, "root")
