@@ -23,7 +23,7 @@ as_root() {
 
 missing_packages() {
     local wanted installed
-    wanted=$(sed '/^#/d; /^$/d' contrib/deps/debian.txt | sort)
+    wanted=$(sed '/^#/d; /^$/d' contrib/deps/debian.txt | sort -u)
     # dpkg-query fails for a package that it never heard of, which is an answer too.
     installed=$(xargs dpkg-query -W -f '${db:Status-Status} ${Package}\n' <<<"$wanted" 2>/dev/null | sed -n 's/^installed //p' | sort -u || true)
     comm -23 <(echo "$wanted") <(echo "$installed")

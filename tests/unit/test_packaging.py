@@ -134,3 +134,10 @@ def test_the_package_finds_its_data_by_its_own_name() -> None:
 def test_no_python_stands_beside_the_data(folder: str) -> None:
     """An importable `xml` would hide the standard library's."""
     assert not list((REPOSITORY / folder).rglob("*.py"))
+
+
+def test_no_debian_package_is_wanted_twice() -> None:
+    """`make deps` would call it missing each time, and ask apt for it."""
+    lines = (REPOSITORY / "contrib/deps/debian.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert sorted(set(wanted)) == sorted(wanted)
