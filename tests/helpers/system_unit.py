@@ -1,8 +1,8 @@
 """virtcardd.service as systemd would start it, as far as that can be done without systemd.
 
-What is done: user, environment, umask, capabilities, limits, its directories, and ProtectSystem=strict,
-PrivateTmp=yes, ProcSubset=pid, PrivateNetwork=yes. What is not: the filters of system calls and devices, and
-ProtectHome=yes, since the interpreter of a test run may be there.
+What is done: user, environment, umask, capabilities, limits, its directories, and ProtectSystem=strict with
+ReadWritePaths=, PrivateTmp=yes, ProcSubset=pid, PrivateNetwork=yes. What is not: the filters of system calls and
+devices, and ProtectHome=yes, since the interpreter of a test run may be there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ UNIT = REPOSITORY / "contrib/systemd/virtcardd.service"
 
 _SANDBOX = """
 set -e
-writable=" $1 $2 " umask="$3" needed="$4"
-shift 4
+writable=" $1 " umask="$2" needed="$3"
+shift 3
 mkdir -p /run/before
-for folder in $writable; do mount --bind "$folder" "$folder"; done
+for folder in $writable; do [ ! -d "$folder" ] || mount --bind "$folder" "$folder"; done
 awk '{print $5}' /proc/self/mountinfo | while read -r mount; do
     case "$writable" in *" $mount "*) continue ;; esac
     case "$mount" in /proc* | /sys* | /dev*) continue ;; esac
@@ -38,7 +38,7 @@ mount -t proc -o subset=pid proc /proc
 umask "$umask"
 exec "$@"
 """
-"""Words: the two directories, the umask, folders that must be seen though they are in /tmp, and the command."""
+"""Words: what may be written, the umask, folders that must be seen though they are in /tmp, and the command."""
 
 
 def read_unit() -> dict[str, str]:
@@ -72,7 +72,8 @@ def start_command(unit: dict[str, str], *arguments: str, needed: Sequence[Path] 
         "RUNTIME_DIRECTORY": folders["RuntimeDirectory"],
         "STATE_DIRECTORY": folders["StateDirectory"],
     }
-    words = [*folders.values(), unit["UMask"], " ".join(map(str, needed))]
+    writable = [*folders.values(), *(path.removeprefix("-") for path in unit["ReadWritePaths"].split())]
+    words = [" ".join(writable), unit["UMask"], " ".join(map(str, needed))]
     return [
         *("unshare", "--mount", "--net", "sh", "-c", _SANDBOX, "sh", *words),
         *become(user), "--no-new-privs", "--bounding-set=-all",

@@ -184,11 +184,12 @@ def test_a_caller_who_leaves_before_its_turn_leaves_nothing() -> None:
     in_lab(test)
 
 
-def test_a_directory_that_takes_no_socket_leaves_nothing_on_the_list() -> None:
+def test_a_directory_that_takes_no_socket_says_what_to_do_and_leaves_nothing_on_the_list() -> None:
     async def test(lab: Lab) -> None:
         lab.socket.mkdir()
-        with pytest.raises(VirtcardError):
+        with pytest.raises(VirtcardError, match="No socket can be made") as failure:
             await lab.plug()
+        assert "systemd-tmpfiles --create" in failure.value.hint
         assert (lab.hypervisor.readers, lab.hypervisor.commands) == ({}, [])
 
     in_lab(test)

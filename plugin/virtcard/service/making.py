@@ -15,6 +15,9 @@ from virtcard.domain.usb import UsbPlace
 from virtcard.errors import Disconnected, Failed, VirtcardError
 from virtcard.names import HOTPLUG_KEY, HOTPLUG_NAMESPACE
 
+NO_DIRECTORY = "Run 'systemd-tmpfiles --create', with --user for your own virtcardd, and restart virtcardd."
+"""tmpfiles makes it; virtcardd's unit may write there when it was there at the start."""
+
 
 class Making:
     """`Link.call` runs it. It stands on the list before, so that a QEMU that does not answer leaves nothing unknown."""
@@ -40,7 +43,9 @@ class Making:
         try:
             self._socket.bind(str(self._path))
         except OSError as error:
-            raise Failed(f"No socket can be made in {self._path.parent}: {error.strerror or error}.") from error
+            raise Failed(
+                f"No socket can be made in {self._path.parent}: {error.strerror or error}.", hint=NO_DIRECTORY
+            ) from error
 
     def abandon(self) -> bool:
         """Nobody waits for it. True when it had not begun, and never will: nothing is left but the list."""
