@@ -72,7 +72,7 @@ def _command(date: str) -> Page:
     page.section("Options")
     _options(page, app)
     page.section("Commands")
-    for command, path in _leaves(app, click.Context(app, info_name="virtcard")):
+    for command, path in _commands(app, click.Context(app, info_name="virtcard")):
         page.subsection(f"{path} {' '.join(command.collect_usage_pieces(click.Context(command)))}".strip())
         _help(page, command)
         _options(page, command)
@@ -96,14 +96,13 @@ def _daemon(date: str) -> Page:
     return page
 
 
-def _leaves(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, str]]:
-    """Every command that is no group, with its whole name."""
+def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[click.Command, str]]:
+    """Every command and every group below this one, with its whole name."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):
-            if command.invoke_without_command:
-                yield command, f"{context.command_path} {name}"
-            yield from _leaves(command, click.Context(command, info_name=name, parent=context))
+            yield command, f"{context.command_path} {name}"
+            yield from _commands(command, click.Context(command, info_name=name, parent=context))
         elif command is not None and not command.hidden:
             yield command, f"{context.command_path} {name}"
 
@@ -129,7 +128,7 @@ def _options(page: Page, command: click.Command) -> None:
 def _terms(page: Page, title: str, terms: dict[str, str]) -> None:
     page.section(title)
     for term, meaning in terms.items():
-        page.item(f"**{term}**", meaning)
+        page.item(f"`{term}`", meaning)
 
 
 # virtcard-policy(5).

@@ -55,6 +55,32 @@ def test_a_wrong_command_line_is_exit_code_2_with_a_pointer_to_help(words: list[
     assert hint.startswith("hint: See 'virtcard")
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["statsu"], "There is no verb 'statsu'. Did you mean 'status'?"),
+        (["card", "lst"], "There is no verb 'lst'. Did you mean 'list'?"),
+        (["frobnicate"], "There is no verb 'frobnicate'."),
+        (["list", "foo"], "Got unexpected extra argument (foo)."),
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish."),
+        (["eject", "win11", "--slot", "x"], "Invalid value for '--slot': 'x' is not a valid number."),
+        (["watch", "--timeout", "x"], "Invalid value for '--timeout': 'x' is not a valid number."),
+    ],
+)
+def test_what_was_mistyped_is_said_in_one_line(words: list[str], sentence: str, capsys: Capture) -> None:
+    assert run(words, FakeDoor().choice()) == 2
+    assert capsys.readouterr().err.splitlines()[0] == f"virtcard: {sentence}"
+
+
+@pytest.mark.parametrize("words", [[], ["card"], ["policy"]])
+def test_a_group_without_a_verb_shows_its_help_and_is_exit_code_2(words: list[str], capsys: Capture) -> None:
+    assert run(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("Usage: virtcard ")
+    assert "hint" not in printed.err
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     assert run([verb, "--help"]) == 0
@@ -103,6 +129,15 @@ def test_a_name_that_the_terminal_cannot_show_is_no_failure() -> None:
     printed, errors = child.communicate(timeout=20)
     assert (child.returncode, errors) == (0, b"")
     assert b"k\\xe4se" in printed
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_caller_closed_is_no_failure(closed: str) -> None:
+    command = [sys.executable, "-m", "virtcard.cli", "--help"]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command], check=False, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_disable_all_reports_success_as_0() -> None:

@@ -65,7 +65,13 @@ def test_every_verb_is_there_with_every_option(built: Path) -> None:
             assert all(option in text for option in parameter.opts if isinstance(parameter, click.Option))
     assert all(f"virtcard card {verb} " in text for verb in CARD_VERBS)
     assert "5 denied by policy" in text
+    assert "several files called" in text, "what a group of verbs says of all of them"
     assert "Show this message" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_mark_of_markdown_is_left(built: Path, name: str) -> None:
+    assert "**" not in shown(built / name)
 
 
 def test_every_key_of_a_rule_is_there(built: Path) -> None:

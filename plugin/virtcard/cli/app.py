@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +36,10 @@ VERBS = {
 }
 
 
+class Bare(click.UsageError):
+    """A group was named without a verb; its help is the message."""
+
+
 class Verbs(click.Group):
     """A group that imports a verb's module (its `verb`) on demand; `modules` has them by verb."""
 
@@ -55,10 +59,30 @@ class Verbs(click.Group):
         verb = import_module(module).verb
         return verb if isinstance(verb, click.Command) else None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a word there is help, whatever this version of click makes of that."""
+        if not args and not ctx.resilient_parsing:
+            raise Bare(ctx.get_help(), ctx)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb; for one that there is not, perhaps the one that was meant."""
+        if not ctx.resilient_parsing and args[0] not in self._modules and not args[0].startswith("-"):
+            raise click.UsageError(f"There is no verb '{args[0]}'.{_meant(args[0], self._modules)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _meant(word: str, verbs: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    return "".join(f" Did you mean '{near}'?" for near in get_close_matches(word, verbs, 1))
+
 
 EPILOG = """\b
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not authorized, 4 not found,
-5 denied by policy, 6 timeout."""
+5 denied by policy, 6 timeout, 130 after Ctrl-C."""
 
 
 @click.group(cls=Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

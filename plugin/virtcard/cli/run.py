@@ -9,7 +9,7 @@ from types import TracebackType
 
 import click
 
-from virtcard.cli.app import app
+from virtcard.cli.app import Bare, app
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import complain
 from virtcard.errors import VirtcardError
@@ -31,11 +31,14 @@ def run(words: list[str], choice: Choice | None = None) -> int:
     except VirtcardError as error:
         complain(error.message, error.hint)
         return error.exit_code
+    except Bare as error:
+        print(error.message, file=sys.stderr)
+        return USAGE
     except click.UsageError as error:
-        complain(error.format_message(), f"See '{_path(error)} --help'.")
+        complain(_sentence(error), f"See '{_path(error)} --help'.")
         return USAGE
     except click.ClickException as error:
-        complain(error.format_message())
+        complain(_sentence(error))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -51,6 +54,12 @@ def _invoke(words: list[str], choice: Choice | None) -> int:
         code = ending.exit_code
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
+
+
+def _sentence(error: click.ClickException) -> str:
+    """click ends some sentences without a full stop, and lists what there is to choose from in lines."""
+    text = " ".join(error.format_message().split())
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _path(error: click.UsageError) -> str:

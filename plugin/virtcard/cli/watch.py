@@ -13,9 +13,15 @@ from virtcard.cli.shapes import Change, change, label
 from virtcard.errors import InvalidArgument
 
 
+class Seconds(click.FloatRange):
+    """Called what people call it in complaints."""
+
+    name = "number"
+
+
 @click.command("watch")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="End after so many seconds.")
+@click.option("--timeout", type=Seconds(min=0), metavar="SECONDS", help="End after so many seconds.")
 @click.option("--live", is_flag=True, help="Show a table of everything that stays current, in place of lines.")
 @click.pass_obj
 def verb(choice: Choice, *, as_json: bool, timeout: float | None, live: bool) -> None:
