@@ -15,7 +15,6 @@ from virtcard.cli.screen import complain
 from virtcard.errors import VirtcardError
 
 FAILURE = 1
-USAGE = 2
 INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
 BROKEN_PIPE = 141
@@ -31,14 +30,8 @@ def run(words: list[str], choice: Choice | None = None) -> int:
     except VirtcardError as error:
         complain(error.message, error.hint)
         return error.exit_code
-    except Bare as error:
-        print(error.message, file=sys.stderr)
-        return USAGE
-    except click.UsageError as error:
-        complain(_sentence(error), f"See '{_path(error)} --help'.")
-        return USAGE
     except click.ClickException as error:
-        complain(_sentence(error))
+        _tell(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -54,6 +47,15 @@ def _invoke(words: list[str], choice: Choice | None) -> int:
         code = ending.exit_code
     sys.stdout.flush()
     return code if isinstance(code, int) else 0
+
+
+def _tell(error: click.ClickException) -> None:
+    if isinstance(error, Bare):
+        print(error.message, file=sys.stderr)
+    elif isinstance(error, click.UsageError):
+        complain(_sentence(error), f"See '{_path(error)} --help'.")
+    else:
+        complain(_sentence(error))
 
 
 def _sentence(error: click.ClickException) -> str:
