@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import pytest
 
+from helpers.door import FakeDoor
 from helpers.network import free_port
 from helpers.pki import Authority, lay_out
 from helpers.plugins import on_path, plugin
@@ -24,6 +26,7 @@ from helpers.tls_socket import TlsSocket
 from helpers.waiting import wait_until
 from virtcard.bridge.tls import Side
 from virtcard.cli.run import run
+from virtcard.errors import NoSuchCard
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,7 +37,7 @@ from contextlib import nullcontext
 sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
 from helpers.fake_card import FakeCard
 import virtcard.cli.local.source as source
-source.opened = lambda text: nullcontext(FakeCard())
+source.opened = lambda text, choice: nullcontext(FakeCard())
 from virtcard.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -126,7 +129,8 @@ def test_without_reconnect_an_unreachable_machine_is_exit_code_1(place: Path) ->
     with connecting(place, "--no-reconnect") as child:
         _, errors = child.communicate(timeout=20)
     assert child.returncode == 1
-    assert "virtcard: " in errors
+    (sentence,) = errors.splitlines()
+    assert sentence == f"virtcard: There is no socket at unix://{place} yet."
 
 
 @pytest.mark.parametrize(
@@ -250,8 +254,34 @@ def test_a_source_of_somebody_else_is_found_by_its_entry_point(tmp_path: Path) -
     from virtcard.cli.local.source import opened
 
     plugin(tmp_path, "floppy")
-    with on_path(tmp_path), opened("floppy:a") as card:
+    with on_path(tmp_path), opened("floppy:a", FakeDoor().choice()) as card:
         assert card.power_on() == b"\x3b\x01a"
+
+
+@pytest.mark.parametrize(
+    ("option", "is_root", "own"),
+    [
+        ([], True, False),
+        ([], False, True),
+        (["--session"], True, True),
+        (["--system"], False, False),
+        (["--connect", "qemu:///session"], True, True),
+    ],
+)
+def test_a_software_card_is_of_the_store_that_an_option_or_else_the_user_says(
+    option: list[str], is_root: bool, own: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
+
+    def stores(*, session: bool) -> NoReturn:
+        asked.append(session)
+        raise NoSuchCard("There is no card nobody.")
+
+    monkeypatch.setattr("virtcard.card.soft.source.own_store", stores)
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if is_root else 1000)
+    for verb in ("connect", "listen"):
+        assert run([*option, verb, f"unix://{tmp_path}/vm.sock", "card:nobody"]) == 4
+    assert asked == [own, own]
 
 
 def test_no_other_source_is_loaded_for_it(tmp_path: Path, capsys: Capture) -> None:

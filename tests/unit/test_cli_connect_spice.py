@@ -27,7 +27,7 @@ from contextlib import nullcontext
 sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
 from helpers.fake_card import FakeCard
 import virtcard.cli.local.source as source
-source.opened = lambda text: nullcontext(FakeCard())
+source.opened = lambda text, choice: nullcontext(FakeCard())
 from virtcard.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -76,6 +76,13 @@ def test_our_commands_are_taken(page: str, words: list[str]) -> None:
     assert accept(words)
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_what_writes_files_by_itself_is_not_redirected(page: Path) -> None:
+    """The shell makes the file first, which `card export` then finds there and leaves alone."""
+    lines = [line for text in shell_blocks(page) for line in text.splitlines()]
+    assert [line for line in lines if "card export" in line and ">" in line] == []
+
+
 def test_a_command_that_is_none_would_be_found() -> None:
     with pytest.raises(click.UsageError):
         accept(["insert", "win11", "card:jane", "--for-ever"])

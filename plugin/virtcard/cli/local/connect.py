@@ -38,7 +38,8 @@ def verb(
     """Bring a card to a QEMU or a SPICE server that listens.
 
     This needs no virtcardd. The card is in the virtual reader until Ctrl-C. SOURCE is reader:GLOB, the card in a host
-    reader whose name matches, or card:NAME, a software card. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
+    reader whose name matches, or card:NAME, a software card: one of your own, and of the system's when you are root,
+    unless --session or --system says it. ENDPOINT is the chardev of QEMU's ccid-card-passthru:
 
     \b
     unix:///PATH         a socket on this machine
@@ -64,7 +65,7 @@ def verb(
     options = SpiceOptions(**spice)
     tls = security(place, pki=pki, hostname=tls_hostname, insecure=insecure)
     settings = spice_settings(place, options, lambda: choice.bus)
-    with opened(source) as card:
+    with opened(source, choice) as card:
         if settings is None:
             serve(place, card, source, reconnect=reconnect, tls=tls)
         else:

@@ -33,6 +33,8 @@ SENTENCES = {
     "inserted": "{source} is in the virtual reader.",
     "ejecting": "Taking the card out.",
 }
+ENDS = frozenset({"connecting", "failed", "closed"})
+"""States in which a bridge has no machine; without reconnecting it ends there."""
 
 pki_option = click.option(
     "--pki",
@@ -76,7 +78,7 @@ def serve(
     from virtcard.bridge.runner import Bridge
     from virtcard.card.selection import Selection
 
-    tell = _teller(endpoint, source)
+    tell = _teller(endpoint, source, reconnect=reconnect)
     bridge = Bridge(endpoint, tell, reconnect=reconnect, tls=tls, spice=spice)
     tell(bridge.status)
     with _terminable():
@@ -108,8 +110,8 @@ def _leave(bridge: Bridge) -> None:
         warn("The virtual machine did not confirm that the card is out.")
 
 
-def _teller(endpoint: Endpoint, source: str) -> Callable[[BridgeStatus], None]:
-    """Says what a person wants to know, once."""
+def _teller(endpoint: Endpoint, source: str, *, reconnect: bool) -> Callable[[BridgeStatus], None]:
+    """Says what a person wants to know, once: what ends the command is for the end to tell."""
     told = {"sentence": "", "error": ""}
     sentences = {"connecting": WAITING if endpoint.listen else LOOKING, **SENTENCES}
 
@@ -119,7 +121,8 @@ def _teller(endpoint: Endpoint, source: str) -> Callable[[BridgeStatus], None]:
             told["sentence"] = sentence
             say(sentence)
             sys.stdout.flush()
-        if status.last_error not in ("", told["error"]):
+        goes_on = reconnect or status.state not in ENDS
+        if status.last_error not in ("", told["error"]) and goes_on:
             warn(status.last_error)
         told["error"] = status.last_error
 

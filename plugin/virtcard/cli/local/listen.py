@@ -8,6 +8,7 @@ import click
 
 from virtcard.cli.complete import sources
 from virtcard.cli.local.foreground import insecure_option, pki_option, security, serve
+from virtcard.cli.options import Choice
 
 
 @click.command("listen")
@@ -23,8 +24,16 @@ from virtcard.cli.local.foreground import insecure_option, pki_option, security,
     help="tls: take only who has a certificate for such a name; may be given several times.",
 )
 @insecure_option
+@click.pass_obj
 def verb(
-    endpoint: str, source: str, *, reconnect: bool, pki: Path | None, peers: tuple[str, ...], insecure: bool
+    choice: Choice,
+    *,
+    endpoint: str,
+    source: str,
+    reconnect: bool,
+    pki: Path | None,
+    peers: tuple[str, ...],
+    insecure: bool,
 ) -> None:
     """Wait with a card for a QEMU that calls.
 
@@ -51,5 +60,5 @@ def verb(
 
     place = parse_endpoint(endpoint, listen=True)
     tls = security(place, pki=pki, peers=peers, insecure=insecure)
-    with opened(source) as card:
+    with opened(source, choice) as card:
         serve(place, card, source, reconnect=reconnect, tls=tls)

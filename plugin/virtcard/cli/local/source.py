@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 from virtcard.card.base import Card, Surroundings
 from virtcard.card.sources import Sources, split
+from virtcard.cli.options import Choice
 
 if TYPE_CHECKING:
     from virtcard.card.reader_watcher import ReaderWatcher
 
 
 @contextmanager
-def opened(text: str) -> Iterator[Card]:
-    """The card behind `scheme:rest`. InvalidArgument, NoSuchCard and NoSuchReader have a sentence."""
+def opened(text: str, choice: Choice) -> Iterator[Card]:
+    """The card behind `scheme:rest`. InvalidArgument, NoSuchCard and NoSuchReader have a sentence.
+
+    Software cards are those of the system or of this user as an option says it, else root's are the system's."""
     scheme, _ = split(text)
+    session = choice.bus == "session" if choice.is_given else os.geteuid() != 0
     with ExitStack() as stack:
-        surroundings = Surroundings(os.geteuid() != 0, cache(lambda: _watching(stack)))
+        surroundings = Surroundings(session, cache(lambda: _watching(stack)))
         yield Sources.installed(surroundings, only=scheme).open(text)
 
 

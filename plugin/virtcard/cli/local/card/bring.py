@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtcard.cli.local.card.new import PASSWORD_OPTION, password_file, pin_file, puk_file, unlocked, wanted
-from virtcard.cli.local.card.place import Place, check_free, chosen, content, exists
+from virtcard.cli.local.card.place import Place, check_free, chosen, content, exists, made
 from virtcard.cli.local.card.secrets import secret
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, warn
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     help="--nss: their nicknames, in the order of the card's slots.",
 )
 @click.option("--type", "kind", type=click.Choice(["piv", "cac"]), help="As if not said piv, and cac with --nss.")
-@click.option("--slot", help="Where the key goes, also in a card that is there; else a new card's first (9a, id).")
+@click.option(
+    "--slot", metavar="SLOT", help="Where the key goes, also in a card that is there; else a new card's first (9a, id)."
+)
 @click.option("--replace", is_flag=True, help="Take the place of a key that is in the slot already.")
 @pin_file
 @puk_file
@@ -72,7 +74,7 @@ def verb(
         told = f"The card {name} has another key, in slot {slot}."
     else:
         _make(place, name, kind or ("cac" if nss else "piv"), slot, found, pin_file, puk_file)
-        told = f"The card {name} is made. Put it in with: virtcard insert VM card:{name}"
+        told = made(choice, name)
     for sentence in (each for material in found for each in material.warnings()):
         warn(sentence)
     say(told)

@@ -8,7 +8,7 @@ import click
 
 from virtcard.cli.busy import busy
 from virtcard.cli.local.card.new import password_file, pin_file, puk_file, unlocked, wanted
-from virtcard.cli.local.card.place import check_free, chosen, content
+from virtcard.cli.local.card.place import check_free, chosen, content, made
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say
 
@@ -61,7 +61,7 @@ def verb(
     authority = _authority(ca_file, password_file)
     with busy("Keys are made."):
         place.create(card, subject, Algorithm(key), authority)
-    say(f"The card {name} is made. Put it in with: virtcard insert VM card:{name}")
+    say(made(choice, name))
 
 
 def _authority(ca_file: str | None, password_file: str | None) -> Material | None:

@@ -64,6 +64,12 @@ def own_files(choice: Choice) -> bool:
     return choice.bus == "session" or os.geteuid() == 0
 
 
+def made(choice: Choice, name: str) -> str:
+    """What is said of a new card, with the words that put it into a machine of the same virtcardd."""
+    session = "--session " if choice.bus == "session" else ""
+    return f"The card {name} is made. Put it in with: virtcard {session}insert VM card:{name}"
+
+
 def exists(place: Place, untrusted_name: str) -> bool:
     """Whether there is such a card; InvalidArgument for what is no name of one. A damaged one is there, too."""
     from virtcard.card.soft.cardfile import checked_name
@@ -94,4 +100,4 @@ def content(path: str) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(FILE_MAX + 1)
     except OSError as error:
-        raise Failed(f"Cannot read {path}: {error.strerror}.", hint="Look at its name and its rights.") from error
+        raise Failed(f"Cannot read '{path}': {error.strerror}.", hint="Look at its name and its rights.") from error
