@@ -139,9 +139,30 @@ def test_insert_into_a_domain_that_is_off_fails_with_the_daemons_sentence(capsys
     assert capsys.readouterr().err == "virtcard: The domain is off.\nhint: Start it first.\n"
 
 
-@pytest.mark.parametrize(("words", "config"), [(["eject", "win11"], False), (["eject", "win11", "--config"], True)])
-def test_eject_empties_the_reader(words: list[str], config: bool, capsys: Capture) -> None:
+def test_insert_with_an_empty_source_takes_no_card(capsys: Capture) -> None:
+    """As `insert win11 "$CARD"` comes to when nobody set it."""
+    door = FakeDoor(answers={"Insert": [bridge_path(WIN11, 0)]})
+    assert run(["insert", "win11", ""], door.choice()) == 2
+    assert door.calls == []
+    assert "SOURCE is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "later"),
+    [
+        (["eject", "win11"], False, "; its next start asks for reader:Yubico* again"),
+        (["eject", "win11", "--config"], True, ", and its metadata asks for none"),
+    ],
+)
+def test_eject_empties_the_reader_and_tells_of_the_next_start(
+    words: list[str], config: bool, later: str, capsys: Capture
+) -> None:
     door = FakeDoor()
     assert run(words, door.choice()) == 0
     assert door.calls == [(domain_path(WIN11), "Eject", ({"config": config},))]
-    assert capsys.readouterr().out == "The virtual reader of domain 'win11' is empty.\n"
+    assert capsys.readouterr().out == f"The virtual reader of domain 'win11' is empty{later}.\n"
+
+
+def test_eject_of_a_domain_that_runs_without_a_reader_speaks_of_no_reader(capsys: Capture) -> None:
+    assert run(["eject", "fedora"], FakeDoor().choice()) == 0
+    assert capsys.readouterr().out == "Domain 'fedora' has no card.\n"

@@ -81,8 +81,27 @@ def test_spice_is_one_word_and_enable_says_who_brings_the_card(capsys: Capture) 
     assert "remote-viewer --spice-smartcard" in capsys.readouterr().out
 
 
-def test_tcp_without_a_place_is_left_to_preflight() -> None:
-    assert asked("--mode", "tcp") == {"mode": "tcp"}
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--tcp", "127.0.0.1:7001"], "--tcp goes with --mode tcp."),
+        (["--mode", "spice", "--role", "connect"], "--role goes with --mode tcp."),
+        (["--mode", "host", "--tls"], "--tls goes with --mode tcp."),
+        (["--mode", "host", "--database", "/etc/pki/nssdb"], "--database goes with --mode host-certificates."),
+        (["--mode", "tcp"], "--mode tcp needs --tcp HOST:PORT."),
+        (
+            ["--mode", "host-certificates", "--certificate", "a"],
+            "--mode host-certificates takes --certificate NAME three times.",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_told_in_the_words_of_the_command(
+    words: list[str], sentence: str, capsys: Capture
+) -> None:
+    door = FakeDoor()
+    assert run(["enable", "fedora", *words], door.choice()) == 2
+    assert door.calls == []
+    assert capsys.readouterr().err.splitlines()[0] == f"virtcard: {sentence}"
 
 
 def test_list_and_info_tell_a_mode_that_is_no_bridge(capsys: Capture) -> None:
@@ -113,10 +132,10 @@ def test_inject_xml_takes_the_same_options(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--mode", "host-certificates", "--certificate", "a"], "exactly three certificates, not 1"),
+        (["--mode", "host-certificates", "--certificate", "a"], "--certificate NAME three times"),
         (["--mode", "tcp", "--tcp", "192.0.2.1:7001"], "carries PINs in clear"),
-        (["--mode", "tcp"], "0 is not a port"),
-        (["--mode", "host", "--tls"], "The mode host has no option 'tls'"),
+        (["--mode", "tcp"], "--mode tcp needs --tcp"),
+        (["--mode", "host", "--tls"], "--tls goes with --mode tcp"),
     ],
 )
 def test_inject_xml_refuses_what_would_not_work(

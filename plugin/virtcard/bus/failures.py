@@ -82,7 +82,7 @@ def to_virtcard_error(error: DBusError, path: str = ROOT_PATH) -> VirtcardError:
     if error.type == ErrorType.UNKNOWN_OBJECT.value and path.startswith(f"{ROOT_PATH}/domain/"):
         return NoSuchDomain("The domain is not there any more.", hint="List them: virtcard list")
     if error.type == ErrorType.UNKNOWN_OBJECT.value and path.startswith(f"{ROOT_PATH}/card/"):
-        return NoSuchCard(f"There is no card {card_name(path)}.", hint="virtcard card list shows the cards.")
+        return NoSuchCard(f"There is no card {card_name(path)}.", hint="'virtcard card list' shows the cards.")
     word = error.type.removeprefix(_FREEDESKTOP)
     if word.startswith("Spawn."):
         return Disconnected("virtcardd could not be started.", hint="Look into its journal: journalctl -u virtcardd")

@@ -31,5 +31,16 @@ def verb(choice: Choice, vm: str, config: bool, slot: Mapping[str, int]) -> None
         path = client.find_domain(vm)
         with busy("The card goes out."):
             client.call(path, DOMAIN, "Eject", "a{sv}", (options,), timeout=CALL_PATIENCE)
+        domain = client.properties(path, DOMAIN)
     which = f" in slot {slot['slot']}" if slot else ""
-    say(f"The virtual reader{which} of domain '{vm}' is empty.")
+    has_reader = domain["Live"] or domain["HotPlugged"]
+    empty = f"The virtual reader{which} of domain '{vm}' is empty" if has_reader else f"Domain '{vm}' has no card"
+    wish = "" if slot.get("slot") else domain["Wish"]
+    say(f"{empty}{_later(wish, config=config)}.")
+
+
+def _later(wish: str, *, config: bool) -> str:
+    """What the next start of the machine brings into its first reader."""
+    if config:
+        return ", and its metadata asks for none"
+    return f"; its next start asks for {wish} again" if wish else ""

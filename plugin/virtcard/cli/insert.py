@@ -20,11 +20,11 @@ NO_BRIDGE = "/"
 
 @click.command("insert")
 @click.argument("vm", shell_complete=vms)
-@click.argument("source", shell_complete=sources, default="")
+@click.argument("source", shell_complete=sources, required=False)
 @click.option("--config", is_flag=True, help="Also write it into the domain's metadata, as the wish for every start.")
 @slot_option
 @click.pass_obj
-def verb(choice: Choice, vm: str, source: str, config: bool, slot: Mapping[str, int]) -> None:
+def verb(choice: Choice, vm: str, source: str | None, config: bool, slot: Mapping[str, int]) -> None:
     """Put a card in a virtual reader.
 
     The domain must run, unless --config is given, which changes its configuration as enable does: on the system bus
@@ -32,8 +32,10 @@ def verb(choice: Choice, vm: str, source: str, config: bool, slot: Mapping[str, 
     matches, or card:NAME, a software card. Without it, the only card that fits is taken. The policy must allow it,
     and may have somebody asked first.
     """
+    if source == "":
+        raise click.UsageError("SOURCE is empty; leave it out to take the only card that fits.")
     with choice.open() as client:
-        body = (source, {"config": config, **slot})
+        body = (source or "", {"config": config, **slot})
         path = client.find_domain(vm)
         with busy("The card goes in; somebody may have to agree."):
             (bridge,) = client.call(path, DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)

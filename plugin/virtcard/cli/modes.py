@@ -20,6 +20,7 @@ def mode_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(verb)
     def with_setup(*arguments: Any, **values: Any) -> Any:
         words = {name: values.pop(name) for name in _NAMES}
+        _check(words)
         return verb(*arguments, setup=said(**words), **values)
 
     for option in reversed(_OPTIONS):
@@ -44,6 +45,18 @@ def said(
     return {name: value for name, value in values.items() if value}
 
 
+def _check(words: Mapping[str, Any]) -> None:
+    """Usage errors in the words of the command line; what only virtcardd can tell is for it to say."""
+    mode = words["mode"]
+    for name, owner in _OWNERS.items():
+        if words[name] and mode != owner:
+            raise click.UsageError(f"--{name} goes with --mode {owner}.")
+    if mode == "tcp" and not words["tcp"]:
+        raise click.UsageError("--mode tcp needs --tcp HOST:PORT.")
+    if mode == "host-certificates" and len(words["certificate"]) != 3:
+        raise click.UsageError("--mode host-certificates takes --certificate NAME three times.")
+
+
 def brought_by(setup: Mapping[str, Any]) -> str:
     """The sentence that says who brings the card in the modes tcp and spice, or ""."""
     if setup.get("mode") == "spice":
@@ -62,13 +75,24 @@ def _place(text: str) -> dict[str, Any]:
     host, colon, port = text.rpartition(":")
     literal = host.startswith("[") and host.endswith("]")
     if not colon or not host or (":" in host) != literal or not (port.isascii() and port.isdigit() and len(port) <= 5):
-        raise InvalidArgument(f"'{text}' is not HOST:PORT.", hint="An IPv6 address stands in [].")
+        raise InvalidArgument(
+            f"'{text}' is not HOST:PORT.", hint="For example 127.0.0.1:2001; an IPv6 address stands in []."
+        )
     if not 0 < int(port) <= _PORT_MAX:
         raise InvalidArgument(f"{port} is not a port.", hint="A port is a number from 1 to 65535.")
     return {"address": host.strip("[]"), "port": int(port)}
 
 
-_NAMES: Final = ("mode", "certificate", "database", "tcp", "role", "tls", "insecure")
+_OWNERS: Final = {
+    "certificate": "host-certificates",
+    "database": "host-certificates",
+    "tcp": "tcp",
+    "role": "tcp",
+    "tls": "tcp",
+    "insecure": "tcp",
+}
+"""Which mode an option belongs to."""
+_NAMES: Final = ("mode", *_OWNERS)
 _OPTIONS: Final = (
     click.option("--mode", type=click.Choice(MODES), default=MODES[0], show_default=True, help="Where the card lives."),
     click.option(

@@ -27,7 +27,8 @@ def tcp_findings(setup: ReaderSetup) -> Iterator[Finding]:
             "An IPv6 address is written without a scope.",
         )
     if not 0 < setup.port <= _PORT_MAX:
-        yield _error("tcp-port", f"{setup.port} is not a port.", "A port is a number from 1 to 65535.")
+        wrong = f"{setup.port} is not a port." if setup.port else "The mode tcp needs a port, and none was said."
+        yield _error("tcp-port", wrong, "A port is a number from 1 to 65535.")
     elif setup.listens and setup.port < _PRIVILEGED:
         yield _error("tcp-port", f"QEMU may not listen on port {setup.port}.", "Choose a port of 1024 or more.")
     if not setup.tls and not is_loopback(setup.address):

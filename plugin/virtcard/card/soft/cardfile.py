@@ -62,4 +62,4 @@ def read_card(folder: Folder, name: str) -> CardData:
 
 def no_such_card(name: str) -> NoSuchCard:
     """To be raised."""
-    return NoSuchCard(f"There is no card {name}.", hint="virtcard card list shows the cards.")
+    return NoSuchCard(f"There is no card {name}.", hint="'virtcard card list' shows the cards.")

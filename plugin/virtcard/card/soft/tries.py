@@ -21,7 +21,7 @@ def check_open(what: str, tries_left: int, hint: str) -> None:
 
 def unblock_hint(name: str) -> str:
     """For a blocked PIN."""
-    return f"virtcard card unblock {name} sets a new one by the PUK."
+    return f"'virtcard card unblock {name}' sets a new one by the PUK."
 
 
 def lost_hint(name: str) -> str:

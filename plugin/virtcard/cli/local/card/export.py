@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("name", shell_complete=cards)
 @click.option("--ca", is_flag=True, help="The certificates of the authorities instead, which a guest must trust.")
 @click.option("--pem/--der", default=True, help="The form of the files; PEM as if not said.")
-@click.option("--output", metavar="DIR", default=".", help="Where they go; else here.")
+@click.option("--output", metavar="DIR", default=".", help="Where they go, made when it is missing; else here.")
 @click.pass_obj
 def verb(choice: Choice, name: str, ca: bool, pem: bool, output: str) -> None:
     """Write a card's certificates to files.
@@ -30,7 +30,9 @@ def verb(choice: Choice, name: str, ca: bool, pem: bool, output: str) -> None:
     """
     found = chosen(choice).certificates(name, authorities=ca)
     if not found:
-        raise Failed(f"The card {name} has no such certificates.", hint=f"virtcard card show {name} tells what it has.")
+        raise Failed(
+            f"The card {name} has no such certificates.", hint=f"'virtcard card show {name}' tells what it has."
+        )
     files = _files(Path(output), name, found, pem=pem)
     _check(files)
     for path, content in files.items():
