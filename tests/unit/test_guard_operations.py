@@ -173,6 +173,56 @@ def test_a_chain_in_which_the_card_fails_is_asked_for_anew(error: CardError) -> 
     assert person.asked == [SIGN, SIGN]
 
 
+@pytest.mark.parametrize(("first", "answer", "second"), [("00", "6c10", "10"), ("00", "6700", "")])
+def test_a_command_of_which_the_card_wanted_another_length_is_asked_for_once(
+    first: str, answer: str, second: str
+) -> None:
+    """Nothing was done. A bridge asks again by itself (tpdu), and a person would be asked twice for one signature."""
+    person = Person()
+    guarded = with_person(person, SIGN)
+    guarded.card.answers[bytes.fromhex(EC_SIGN + first)] = bytes.fromhex(answer)
+    assert guarded.send(EC_SIGN + first) == answer
+    assert guarded.passes(EC_SIGN + second)
+    assert person.asked == [SIGN]
+    assert guarded.passes(EC_SIGN + second)
+    assert person.asked == [SIGN] * 2
+
+
+@pytest.mark.parametrize("between", [f"00A40400{len(name) // 2:02X}{name}" for name in (PIV, FOREIGN)])
+def test_a_yes_to_a_command_of_another_length_ends_with_the_next_selection(between: str) -> None:
+    person = Person()
+    guarded = with_person(person, SIGN)
+    guarded.send(between)
+    guarded.select(PIV)
+    guarded.card.answers[bytes.fromhex(EC_SIGN + "00")] = bytes.fromhex("6c10")
+    guarded.send(EC_SIGN + "00")
+    guarded.send(between)
+    guarded.select(PIV)
+    guarded.send(EC_SIGN + "10")
+    assert person.asked == [SIGN] * 2
+
+
+def test_a_yes_to_a_command_of_another_length_is_none_to_other_data() -> None:
+    person = Person()
+    guarded = with_person(person, SIGN)
+    guarded.card.answers[bytes.fromhex(EC_SIGN + "00")] = bytes.fromhex("6c10")
+    guarded.send(EC_SIGN + "00")
+    assert guarded.passes(EC_SIGN[:-2] + "0410")
+    assert person.asked == [SIGN] * 2
+
+
+@pytest.mark.parametrize("again", [Guard.reset, Guard.power_on, Guard.power_off])
+def test_a_yes_to_a_command_of_another_length_ends_with_a_reset(again: Callable[[Guard], object]) -> None:
+    person = Person()
+    guarded = with_person(person, SIGN)
+    guarded.card.answers[bytes.fromhex(EC_SIGN + "00")] = bytes.fromhex("6c10")
+    guarded.send(EC_SIGN + "00")
+    again(guarded.guard)
+    guarded.select(PIV)
+    assert guarded.passes(EC_SIGN + "10")
+    assert person.asked == [SIGN] * 2
+
+
 def test_a_yes_to_one_operation_is_none_to_another() -> None:
     person = Person()
     guarded = with_person(person, SIGN, PIN)

@@ -22,7 +22,7 @@ from virtcard.card.guard.profile import Profile
 from virtcard.card.guard.refusal import OF_VERDICT, Reason, Refusal
 from virtcard.card.guard.table import Selected, Table, Verdict
 from virtcard.errors import CardError, CardWasReset, NotSent
-from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, Sw
+from virtcard.wire.apdu import HEADER_BYTES, MORE_DATA, WRONG_LE, Sw
 from virtcard.wire.malformed import Malformed
 
 Consent = Callable[[Operation], bool]
@@ -55,6 +55,7 @@ _MORE: Final = 0x80
 """P1 of a CAC's SIGN/DECRYPT: more of the block follows."""
 _DONE: Final = frozenset({0x90, MORE_DATA})
 _OK: Final = Sw.OK.to_bytes(2, "big")
+_WRONG_LENGTH: Final = Sw.WRONG_LENGTH.to_bytes(2, "big")
 
 
 class Guard:
@@ -81,6 +82,9 @@ class Guard:
         self._observer = observer or Nobody()
         self._channels = Channels(profile)
         self._begun = b""
+        """What the parts of the operation that is under way have in common: its yes is theirs."""
+        self._put_off = b""
+        """A command that somebody said yes to, without its Le: the card did nothing but ask for another one."""
         self._transparent = profile.unrestricted and self._pins is None and not self._ask_for
         self._lanes: dict[Table, Lane] = {}
         self._lane = EMPTY
@@ -151,7 +155,7 @@ class Guard:
         if response[-2] in _DONE:
             self._channels.select(selected)
             self._lane = self._lanes[selected.table]
-            self._begun = b""
+            self._begun = self._put_off = b""
         else:
             self._note(self._channels.basic.application, read(untrusted), response)
         return response
@@ -208,7 +212,8 @@ class Guard:
         if not self._ask_for or self._consent is None:
             return True
         operation = self._asked(application, command)
-        return operation is None or _part_of(application, command) == self._begun or self._consent(operation)
+        has_yes = _part_of(application, command) == self._begun or _without_le(command) == self._put_off
+        return operation is None or has_yes or self._consent(operation)
 
     def _pass(self, selected: Selected, command: Command) -> bytes | Refusal:
         pins = self._pins
@@ -229,7 +234,7 @@ class Guard:
             self._forget()
         elif not isinstance(error, NotSent):
             self._channels.lost(command)
-            self._begun = b""
+            self._begun = self._put_off = b""
             self._follow()
 
     def _note(self, application: Application, command: Command, response: bytes) -> None:
@@ -237,6 +242,7 @@ class Guard:
         self._channels.note(command, response)
         more = command.cls.chained or (application is Application.CAC and command.p1 == _MORE)
         self._begun = _part_of(application, command) if more and response[-2:] == _OK else b""
+        self._put_off = _without_le(command) if self._ask_for and _wants_another_length(response) else b""
         self._follow()
         asked = Operation.READ in self._ask_for
         if is_select_by_name(command) and response[-2] in _DONE and before is not EMPTY and not asked:
@@ -254,7 +260,7 @@ class Guard:
 
     def _forget(self) -> None:
         self._channels.forget()
-        self._begun = b""
+        self._begun = self._put_off = b""
         if self._pins is not None:
             self._pins.forget()
         self._follow()
@@ -264,3 +270,12 @@ def _part_of(application: Application, command: Command) -> bytes:
     """What the parts of one operation have in common; a CAC's say by P1 whether more follow (GSC-IS 2.1, 5.3.3.7)."""
     p1 = 0 if application is Application.CAC else command.p1
     return bytes((command.cls.channel, command.ins, p1, command.p2))
+
+
+def _without_le(command: Command) -> bytes:
+    return command.header + command.data
+
+
+def _wants_another_length(response: bytes) -> bool:
+    """6Cxx or 6700: nothing was done (ISO 7816-4, 5.6)."""
+    return response[-2] == WRONG_LE or response[-2:] == _WRONG_LENGTH
