@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -107,6 +109,29 @@ def test_lint_of_a_file_that_is_not_there_says_so(tmp_path: Path, capsys: Captur
 
 
 # explain
+
+
+def test_a_folder_without_files_is_not_the_policy_in_use(session: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Who names one wants that one looked at, and nothing else."""
+    _file(session / "50-own.toml", RULES)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    _file(empty / ".hidden.toml", RULES)
+    assert run(["--session", "policy", "lint", str(empty)]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == f"error: {empty}: It has no files *.toml."
+    assert run(["policy", "explain", "win11", READER, "--file", str(empty)], FakeDoor().choice()) == 1
+    assert f"{empty}: It has no files *.toml." in capsys.readouterr().err
+
+
+def test_what_may_not_be_read_says_who_may(session: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def closed(path: Path) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert run(["--session", "policy", "lint"]) == 1
+    sentence, hint, *_ = capsys.readouterr().out.splitlines()
+    assert sentence == f"error: {session}: It cannot be read: Permission denied."
+    assert "use sudo" in hint
 
 
 def test_explain_names_the_rule_and_why_by_no_earlier_one(rules: Path, capsys: Capture) -> None:

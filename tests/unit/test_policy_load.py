@@ -141,7 +141,7 @@ BAD: list[tuple[str, int, str, str]] = [
     ("[rule]\n", 1, "rule", "Rules are a list."),
     ("rule = 7", 1, "rule", "Rules are a list."),
     ("rule = [7]", 1, "rule", "must be a table, and is a number"),
-    ('[[rule]]\nvm = "a"', 1, "rule.action", "says not what to do"),
+    ('[[rule]]\nvm = "a"', 1, "rule.action", "does not say what to do"),
     (rule("colour = 1"), 3, "rule.colour", "There is no such key."),
     (rule("ask_for = []"), 3, "rule.ask_for", "There is no such key."),
     ('[[rule]]\n\naction = "maybe"', 3, "rule.action", "'maybe' is not known here."),
@@ -158,9 +158,9 @@ BAD: list[tuple[str, int, str, str]] = [
     (rule('atr = "3BF8"'), 3, "rule.atr", "is no pattern of an ATR"),
     (rule('atr = "3B:*x"'), 3, "rule.atr", "is no pattern of an ATR"),
     (rule('user = "a*"'), 3, "rule.user", "is no user's name"),
-    (rule('remember = "10"'), 3, "rule.remember", "says not how long"),
-    (rule('remember = "0m"'), 3, "rule.remember", "says not how long"),
-    (rule('remember = "31d"'), 3, "rule.remember", "says not how long"),
+    (rule('remember = "10"'), 3, "rule.remember", "does not say how long"),
+    (rule('remember = "0m"'), 3, "rule.remember", "does not say how long"),
+    (rule('remember = "31d"'), 3, "rule.remember", "does not say how long"),
     (rule("remember = 600"), 3, "rule.remember", "must be a text"),
     (rule("pin-reserve = 16"), 3, "rule.pin-reserve", "a number from 0 to 15"),
     (rule("pin-reserve = -1"), 3, "rule.pin-reserve", "a number from 0 to 15"),
@@ -238,7 +238,7 @@ def test_a_time_has_its_seconds(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "10", "m", "-1m", "1.5h", "1w", "NO", "٣m", "9999999s", "10 m"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="says not how long"):
+    with pytest.raises(InvalidArgument, match="does not say how long"):
         remember(text)
 
 

@@ -29,6 +29,11 @@ VENDOR: Final = Path("/usr/lib", FOLDER)
 SHIPPED: Final = Path(__file__).parents[1] / "data" / "policy"
 """The vendor's rules as the package has them: `system` and `session`. Who writes there writes our code too."""
 
+OWNERS: Final = (
+    "A policy belongs to root or to the user of virtcardd, and nobody else may write it: see chown and chmod."
+)
+READERS: Final = "The system's policy is for root and the user of virtcardd to read: use sudo, or see chmod."
+
 
 @dataclass(frozen=True, slots=True)
 class Folders:
@@ -72,15 +77,15 @@ def _xdg(environ: Mapping[str, str], variable: str, default: str) -> Path:
 
 def load(folders: Folders) -> Policy:
     """The policy of all folders; every problem is in it, and nothing is raised."""
-    documents: list[Document] = []
+    read_in: list[Document] = []
     problems: list[Problem] = []
     for folder in folders.all:
-        for found in _documents(folder, None if folder.is_relative_to(SHIPPED) else folders.owners):
+        for found in documents(folder, None if folder.is_relative_to(SHIPPED) else folders.owners):
             if isinstance(found, Problem):
                 problems.append(found)
             else:
-                documents.append(found)
-    policy = parse(documents)
+                read_in.append(found)
+    policy = parse(read_in)
     return Policy(policy.rules, tuple(dict.fromkeys((*problems, *policy.problems))))
 
 
@@ -99,29 +104,31 @@ def read(path: Path, owners: frozenset[int] | None = None) -> Document | Problem
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            wrong = _wrong_file(status) or ("" if owners is None else _distrusted(status, owners))
-            if wrong:
+            if not stat.S_ISREG(status.st_mode):
+                return _refused(path, "It is no file.", "Take it away, or name another.")
+            if owners is not None and (wrong := _distrusted(status, owners)):
                 return _refused(path, wrong)
             content = file.read(POLICY_FILE_MAX + 1)
         if len(content) > POLICY_FILE_MAX:
-            return _refused(path, f"It is longer than {POLICY_FILE_MAX} bytes.")
+            return _refused(path, f"It is longer than {POLICY_FILE_MAX} bytes.", "Make several files of it.")
         return Document(str(path), content.decode())
     except UnicodeDecodeError:
-        return _refused(path, "It is not UTF-8 text.")
+        return _refused(path, "It is not UTF-8 text.", "Save it as UTF-8.")
     except OSError as error:
-        return _refused(path, f"It cannot be read: {error.strerror}.")
+        return _unread(path, error)
 
 
-def _documents(folder: Path, owners: frozenset[int] | None) -> Iterator[Document | Problem]:
+def documents(folder: Path, owners: frozenset[int] | None = None) -> Iterator[Document | Problem]:
+    """The files of a directory in the order of their names, as `read` has them; none of one that is not there."""
     try:
         named = _named(folder)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return
-        yield _refused(folder, f"It cannot be read: {error.strerror}.")
+        yield _unread(folder, error)
         return
     if len(named) > POLICY_FILES_MAX:
-        yield _refused(folder, f"It has more than {POLICY_FILES_MAX} files.")
+        yield _refused(folder, f"It has more than {POLICY_FILES_MAX} files.", "Put rules together in fewer.")
         return
     wrong = None if owners is None else _wrong_way(folder, owners)
     if wrong is not None:
@@ -151,10 +158,6 @@ def _wrong_way(folder: Path, owners: frozenset[int]) -> Problem | None:
     return None
 
 
-def _wrong_file(status: os.stat_result) -> str:
-    return "" if stat.S_ISREG(status.st_mode) else "It is no file."
-
-
 def _distrusted(status: os.stat_result, owners: frozenset[int]) -> str:
     """Why its content says nothing about what somebody who is trusted wants, or ""."""
     if strange := _strange_owner(status, owners):
@@ -181,6 +184,10 @@ def _own_groups(owners: frozenset[int]) -> set[int]:
     return groups
 
 
-def _refused(path: Path, wrong: str) -> Problem:
-    hint = "A policy belongs to root or to the user of virtcardd, and nobody else may write it: see chown and chmod."
+def _unread(path: Path, error: OSError) -> Problem:
+    hint = READERS if isinstance(error, PermissionError) else "Look at its name."
+    return _refused(path, f"It cannot be read: {error.strerror}.", hint)
+
+
+def _refused(path: Path, wrong: str, hint: str = OWNERS) -> Problem:
     return Problem(Severity.ERROR, Place(str(path)), "", wrong, hint)

@@ -20,7 +20,7 @@ _AT: Final = re.compile(r" *\(at (?:line (?P<line>[0-9]+), column [0-9]+|end of 
 DEEPEST: Final = 12
 """Levels of a document; a rule has six."""
 
-NO_ACTION: Final = Bad("The rule says not what to do.", 'Add action = "allow", "ask" or "deny".', ("action",))
+NO_ACTION: Final = Bad("The rule does not say what to do.", 'Add action = "allow", "ask" or "deny".', ("action",))
 
 
 GRANT: Final = "grant"
@@ -71,7 +71,7 @@ def _entries(document: Document) -> Iterator[Rule | Problem]:
             raise RecursionError
         lines = key_lines(document.text)
     except tomllib.TOMLDecodeError as error:
-        yield _syntax(document, str(error))
+        yield syntax(document, str(error))
         return
     except (RecursionError, ValueError):
         # tomllib follows every bracket, and int() refuses thousands of digits
@@ -130,7 +130,8 @@ def _problem(file: str, lines: dict[Path, int], at: Path, bad: Bad) -> Problem:
     return Problem(Severity.ERROR, Place(file, line), _printable(key), _printable(bad.message), bad.hint)
 
 
-def _syntax(document: Document, sentence: str) -> Problem:
+def syntax(document: Document, sentence: str) -> Problem:
+    """What tomllib says of a document that is no TOML, with its place."""
     found = _AT.search(sentence)
     line = int(found["line"]) if found and found["line"] else document.text.count("\n") + 1
     message = f"This is not TOML: {_AT.sub('', sentence)}."

@@ -38,7 +38,7 @@ def remember(untrusted_text: str) -> Remember:
     seconds = int(time["number"]) * _SECONDS[time["unit"]] if time else 0
     if not 0 < seconds <= LONGEST:
         raise InvalidArgument(
-            f"{untrusted_text[:32]!r} says not how long a yes lasts.",
+            f"{untrusted_text[:32]!r} does not say how long a yes lasts.",
             hint='Write "no", "session", "always", or a time of up to 30 days such as "30s", "10m", "8h" or "1d".',
         )
     return Remember(untrusted_text, seconds)

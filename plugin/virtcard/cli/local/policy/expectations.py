@@ -15,7 +15,7 @@ from virtcard.policy import patterns
 from virtcard.policy.decide import Request
 from virtcard.policy.keys import known, table, text
 from virtcard.policy.lines import key_lines
-from virtcard.policy.load import Document
+from virtcard.policy.load import Document, syntax
 from virtcard.policy.model import Action, Place
 from virtcard.policy.problem import Bad
 
@@ -52,7 +52,8 @@ def expectations(document: Document) -> Expectations:
         values = tomllib.loads(document.text)
         lines = key_lines(document.text)
     except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{document.file}: This is not TOML: {error}.") from None
+        problem = syntax(document, str(error))
+        raise InvalidArgument(str(problem), hint=problem.hint) from None
     at: tuple[str | int, ...] = ()
     try:
         known(values, ("policy", "expect"))

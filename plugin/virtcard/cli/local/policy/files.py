@@ -7,10 +7,10 @@ from pathlib import Path
 
 from virtcard.cli.options import Choice
 from virtcard.errors import PolicyBroken
-from virtcard.policy.folders import SUFFIX, Folders, load, read, session_folders, system_folders
+from virtcard.policy.folders import SUFFIX, Folders, documents, load, read, session_folders, system_folders
 from virtcard.policy.load import Document, Policy, parse
-from virtcard.policy.model import Rule
-from virtcard.policy.problem import Problem
+from virtcard.policy.model import Place, Rule
+from virtcard.policy.problem import Problem, Severity
 
 LINT_HINT = "'virtcard policy lint' tells all that is wrong."
 
@@ -22,10 +22,10 @@ def folders(choice: Choice) -> Folders:
 
 def policy_of(choice: Choice, paths: Iterable[Path]) -> Policy:
     """The policy in these files and folders, whoever owns them; without any, the one of the chosen virtcardd."""
-    named = [file for path in paths for file in _files(path)]
+    named = tuple(paths)
     if not named:
         return load(folders(choice))
-    found = [read(file) for file in named]
+    found = [each for path in named for each in _found(path)]
     policy = parse([each for each in found if isinstance(each, Document)])
     return Policy(policy.rules, (*(each for each in found if isinstance(each, Problem)), *policy.problems))
 
@@ -37,5 +37,9 @@ def rules_of(policy: Policy) -> tuple[Rule, ...]:
     return policy.rules
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+def _found(path: Path) -> list[Document | Problem]:
+    """What is at a path; a folder without files is no policy that somebody can mean."""
+    if not path.is_dir():
+        return [read(path)]
+    empty = Problem(Severity.ERROR, Place(str(path)), "", f"It has no files *{SUFFIX}.", "Name others, or none.")
+    return list(documents(path)) or [empty]

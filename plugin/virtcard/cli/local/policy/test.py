@@ -36,15 +36,20 @@ def verb(choice: Choice, file: Path) -> int:
     """
     document = read(file)
     if isinstance(document, Problem):
-        raise InvalidArgument(str(document))
+        raise InvalidArgument(str(document), hint=document.hint)
     wanted = expectations(document)
     rules = rules_of(policy_of(choice, wanted.policy))
     unmet = [sentence for entry in wanted.entries for sentence in _unmet(rules, entry)]
     for sentence in unmet:
         say(sentence)
-    met = len(wanted.entries)
-    say(f"{len(unmet)} of what {file} expects is not so." if unmet else f"All {met} expectations are met.")
+    say(_sum(len(unmet), len(wanted.entries), file))
     return 1 if unmet else 0
+
+
+def _sum(unmet: int, entries: int, file: Path) -> str:
+    if unmet:
+        return f"{unmet} of what {file} expects {'is' if unmet == 1 else 'are'} not so."
+    return f"All {entries} expectations are met." if entries > 1 else "The expectation is met."
 
 
 def _unmet(rules: Sequence[Rule], entry: Expectation) -> Iterator[str]:
