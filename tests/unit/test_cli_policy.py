@@ -266,7 +266,7 @@ def test_a_command_that_gets_through_against_expectation_is_told(tmp_path: Path,
     ("text", "complaint"),
     [
         ("", "Nothing is expected"),
-        ("[[expect]\n", "This is not TOML"),
+        ("[[expect]\n", ".toml:2: This is not TOML"),
         ('[[expect]]\nvm = "a"\ncard = "card:a"\n', ":2: expect.action: It is missing."),
         ('[[expect]]\nvm = "a"\ncard = "card:a"\naction = "maybe"\n', ":5: expect.action: 'maybe' is no action."),
         ('[[expect]]\nvm = 1\ncard = "card:a"\naction = "ask"\n', ":3: expect.vm: It must be a text"),

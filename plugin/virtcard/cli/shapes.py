@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from virtcard.cli.advice import Problem, problems
 from virtcard.cli.door import Objects, Properties
-from virtcard.names import BRIDGE, CARD, DOMAIN, MANAGER, READER, ROOT_PATH, card_name
+from virtcard.names import BRIDGE, CARD, DOMAIN, MANAGER, READER, ROOT_PATH
 
 KINDS = {MANAGER: "manager", DOMAIN: "domain", READER: "reader", BRIDGE: "bridge", CARD: "card"}
 
@@ -267,11 +267,6 @@ def change(kind: str, path: str, interface: str, values: Properties) -> Change:
         path=path,
         properties={_snake(name): _value(name, value) for name, value in values.items()},
     )
-
-
-def label(shape: Change) -> str:
-    """What a person calls the object that changed."""
-    return card_name(shape["path"]) if shape["type"] == "card" else shape["path"].rpartition("/")[2].replace("_", "-")
 
 
 def domains(objects: Objects) -> list[Domain]:

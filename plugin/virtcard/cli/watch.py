@@ -6,10 +6,11 @@ import sys
 
 import click
 
+from virtcard.cli.called import Called
 from virtcard.cli.live import show
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import is_plain, say, say_json_line
-from virtcard.cli.shapes import Change, change, label
+from virtcard.cli.shapes import Change, change
 from virtcard.errors import InvalidArgument
 
 
@@ -38,17 +39,20 @@ def verb(choice: Choice, *, as_json: bool, timeout: float | None, live: bool) ->
         if live:
             show(client, timeout)
             return
-        for event in client.events(timeout):
+        events = client.events(timeout)
+        called = None if as_json else Called(client.objects())
+        for event in events:
             shape = change(event.kind, event.path, event.interface, event.properties)
-            if as_json:
+            if called is None:
                 say_json_line(shape)
             else:
-                _show(shape)
+                _show(shape, called)
 
 
-def _show(shape: Change) -> None:
-    values = " ".join(f"{name}={_word(value)}" for name, value in shape["properties"].items())
-    say(f"{shape['type']} {label(shape)} {shape['event']} {values}".rstrip().replace("\n", " "))
+def _show(shape: Change, called: Called) -> None:
+    label = called.label(shape)
+    values = " ".join(f"{name}={_word(called.value(name, value))}" for name, value in shape["properties"].items())
+    say(f"{shape['type']} {_word(label)} {shape['event']} {values}".rstrip().replace("\n", " "))
     sys.stdout.flush()
 
 
@@ -56,6 +60,6 @@ def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ",".join(str(each["slot"] if isinstance(each, dict) else each) for each in value) or "-"
+        value = ",".join(str(each["slot"] if isinstance(each, dict) else each) for each in value)
     text = "-" if value in (None, "") else str(value)
     return f"'{text}'" if " " in text else text
