@@ -31,6 +31,7 @@ from virtcard.cli.local.doctor import (
     versions,
 )
 from virtcard.cli.local.doctor.check import Check, Outcome, Result, Situation, error, ok, warning
+from virtcard.cli.local.doctor.verb import examine
 from virtcard.cli.options import Bus, Choice
 from virtcard.cli.run import run
 from virtcard.domain import deadline
@@ -122,12 +123,18 @@ def test_trouble_of_domains_and_bridges_is_told_and_not_the_daemons_own(machine:
     )
 
 
+def answered(outcome: Outcome | None) -> Outcome:
+    """There was somebody who could tell."""
+    assert outcome is not None
+    return outcome
+
+
 def test_much_trouble_is_cut(machine: Path) -> None:
     door = FakeDoor()
     for number in range(5):
         uuid = UUID(int=number)
         door.world[domain_path(uuid)] = {DOMAIN: domain_properties(uuid, f"vm{number}", LastError="Oh.")}
-    message = daemon.check_domains(at(machine, door=door)).message
+    message = answered(daemon.check_domains(at(machine, door=door))).message
     assert message == "vm0: Oh. vm1: Oh. vm2: Oh. And 2 more."
 
 
@@ -135,7 +142,8 @@ def test_much_trouble_is_cut(machine: Path) -> None:
     "check", [daemon.check_policy, daemon.check_domains, metrics.check_metrics, agents.check_agents]
 )
 def test_that_nobody_answers_is_told_once(machine: Path, check: Check) -> None:
-    assert check(Situation(_nobody("system"), "system", machine, {})).result is Result.OK
+    assert check(Situation(_nobody("system"), "system", machine, {})) is None
+    assert examine(Situation(_nobody("system"), "system", machine, {}), {"it": check}) == {}
 
 
 # Agents.
@@ -147,7 +155,7 @@ def _asked(monkeypatch: pytest.MonkeyPatch, machine: Path, action: str, *users: 
     monkeypatch.setattr(agents, "policy_of", lambda choice, paths: rules)
     door = FakeDoor()
     door.world[ROOT_PATH][MANAGER]["Agents"] = list(users)
-    return agents.check_agents(at(machine, bus, door))
+    return answered(agents.check_agents(at(machine, bus, door)))
 
 
 def test_a_policy_that_asks_wants_an_agent(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
@@ -184,11 +192,13 @@ def test_metrics_are_there_and_new(machine: Path) -> None:
 def test_old_metrics_are_a_warning(machine: Path) -> None:
     old = time.time() - 1000
     os.utime(put(machine, "/m.prom"), (old, old))
-    assert "s old" in metrics.check_metrics(at(machine, door=_with_metrics("/m.prom"))).message
+    found = metrics.check_metrics(at(machine, door=_with_metrics("/m.prom")))
+    assert "s old" in answered(found).message
 
 
 def test_missing_metrics_are_a_warning(machine: Path) -> None:
-    assert metrics.check_metrics(at(machine, door=_with_metrics("/m.prom"))).result is Result.WARNING
+    found = metrics.check_metrics(at(machine, door=_with_metrics("/m.prom")))
+    assert answered(found).result is Result.WARNING
 
 
 # The installation.
@@ -395,7 +405,7 @@ def test_stale_sockets_are_counted_without_connecting(machine: Path) -> None:
         outcome = sockets.check_stale(situation)
         with pytest.raises(BlockingIOError):
             living.accept()
-    assert outcome == ok("1 sockets of running domains, 1 old ones that libvirt will replace.")
+    assert outcome == ok("1 socket of running domains, and 1 old one that libvirt will replace.")
 
 
 # Versions and confinement.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from virtcard.cli.local.doctor.check import Outcome, Situation, ok, warning
-from virtcard.cli.local.doctor.daemon import manager_of, unknown
+from virtcard.cli.local.doctor.daemon import manager_of
 from virtcard.cli.local.policy.files import policy_of
 from virtcard.cli.traffic import counted
 from virtcard.errors import VirtcardError
@@ -14,13 +14,13 @@ from virtcard.policy.model import Action
 START: Final = "Run 'systemctl --user enable --now virtcard-agent' on the desktop, or 'virtcard agent --terminal'."
 
 
-def check_agents(situation: Situation) -> Outcome:
+def check_agents(situation: Situation) -> Outcome | None:
     """Where a rule asks, an agent is registered."""
     try:
         users = manager_of(situation)["Agents"]
         asks = any(rule.action is Action.ASK for rule in policy_of(situation.choice, ()).rules)
     except VirtcardError:
-        return unknown("Agents")
+        return None
     if users:
         return ok(f"{counted(len(users), 'user')} can be asked by an agent.")
     if not asks:

@@ -62,4 +62,5 @@ class Situation:
         return f"qemu:///{self.bus}"
 
 
-Check = Callable[[Situation], Outcome]
+Check = Callable[[Situation], Outcome | None]
+"""None: nobody is there who could tell. `check_daemon` says that, and once is enough."""

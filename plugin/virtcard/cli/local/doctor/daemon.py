@@ -30,25 +30,25 @@ def check_daemon(situation: Situation) -> Outcome:
     return ok(_sentence(situation, manager))
 
 
-def check_policy(situation: Situation) -> Outcome:
+def check_policy(situation: Situation) -> Outcome | None:
     """The policy files are good."""
     try:
         manager = manager_of(situation)
     except VirtcardError:
-        return unknown("The policy in use")
+        return None
     if manager["Policy"] == "ok":
         return ok("The policy is in use as it stands in its files.")
     use = "the last good policy is in use" if manager["Policy"] == "degraded" else "nothing is allowed"
     return error(f"The policy is bad, so {use}: {manager['PolicyError']}", "Run 'virtcard policy lint'.")
 
 
-def check_domains(situation: Situation) -> Outcome:
+def check_domains(situation: Situation) -> Outcome | None:
     """No domain, and no bridge, has trouble."""
     try:
         with situation.choice.open() as client:
             status = shapes.status(client.properties(ROOT_PATH, MANAGER), client.objects())
     except VirtcardError:
-        return unknown("The state of domains")
+        return None
     found = [problem for problem in status["problems"] if problem["about"] not in DAEMON]
     if not found:
         return ok(
@@ -63,11 +63,6 @@ def manager_of(situation: Situation) -> Properties:
     """What virtcardd tells of itself."""
     with situation.choice.open() as client:
         return client.properties(ROOT_PATH, MANAGER)
-
-
-def unknown(what: str) -> Outcome:
-    """Nobody is there who could tell; `check_daemon` says so, and once is enough."""
-    return ok(f"{what} cannot be looked at while virtcardd does not answer.")
 
 
 def _sentence(situation: Situation, manager: Properties) -> str:

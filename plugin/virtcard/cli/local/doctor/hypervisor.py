@@ -22,8 +22,8 @@ def check_libvirt(situation: Situation) -> Outcome:
 
     try:
         count, version = in_time(_look, situation.uri)
-    except NotAuthorized as failure:
-        return warning(f"You may not ask libvirt yourself: {failure.message}", "Run 'virtcard doctor' as root.")
+    except NotAuthorized:
+        return warning("You may not ask libvirt yourself.", "Run 'virtcard doctor' as root.")
     except VirtcardError as failure:
         return error(failure.message, failure.hint or "Start libvirtd or virtqemud.")
     return ok(f"libvirt {version} answers at {situation.uri} and knows {count} domain{'' if count == 1 else 's'}.")

@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from virtcard.cli.local.doctor.check import Outcome, Situation, ok, warning
-from virtcard.cli.local.doctor.daemon import manager_of, unknown
+from virtcard.cli.local.doctor.daemon import manager_of
 from virtcard.errors import VirtcardError
 from virtcard.limits import METRICS_PERIOD
 
@@ -14,12 +14,12 @@ MISSED: Final = 4
 """Turns of writing after which the file is old."""
 
 
-def check_metrics(situation: Situation) -> Outcome:
+def check_metrics(situation: Situation) -> Outcome | None:
     """It is there and new."""
     try:
         path = str(manager_of(situation)["Metrics"])
     except VirtcardError:
-        return unknown("The file of metrics")
+        return None
     if not path:
         return ok("virtcardd writes no metrics: 'virtcardd --metrics' does.")
     try:

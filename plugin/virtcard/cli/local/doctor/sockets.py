@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from virtcard.cli.local.doctor.check import Outcome, Situation, error, ok, warning
+from virtcard.cli.traffic import counted
 from virtcard.domain.uri import SYSTEM_SOCKETS, runtime_dir
 from virtcard.names import SYSTEM_USER
 
@@ -56,7 +57,8 @@ def check_stale(situation: Situation) -> Outcome:
         return ok("There are no sockets yet.")
     living = listening(situation)
     stale = sum(str(each) not in living for each in sockets)
-    return ok(f"{len(sockets) - stale} sockets of running domains, {stale} old ones that libvirt will replace.")
+    old = f"and {stale} old {'one' if stale == 1 else 'ones'} that libvirt will replace" if stale else "and no old ones"
+    return ok(f"{counted(len(sockets) - stale, 'socket')} of running domains, {old}.")
 
 
 def listening(situation: Situation) -> set[str]:

@@ -74,7 +74,8 @@ def verb(choice: Choice, as_json: bool) -> int:
 
 def examine(situation: Situation, checks: dict[str, Check]) -> dict[str, Outcome]:
     """Run all checks; none depends on another."""
-    return {name: check(situation) for name, check in checks.items()}
+    outcomes = {name: check(situation) for name, check in checks.items()}
+    return {name: outcome for name, outcome in outcomes.items() if outcome is not None}
 
 
 def _report(name: str, outcome: Outcome) -> Report:
