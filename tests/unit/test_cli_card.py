@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from helpers.openssl import openssl
 from virtcard.card.soft.pins import Pins
 from virtcard.card.soft.source import own_store
 from virtcard.cli.local.card.group import CARD_VERBS
+from virtcard.cli.local.card.shapes import moment
 from virtcard.cli.run import run
 
 Card = Callable[..., int]
@@ -78,7 +80,28 @@ def test_a_new_card_is_listed_and_shown(jane: Card, capsys: pytest.CaptureFixtur
 
 def test_people_see_tables(jane: Card, capsys: pytest.CaptureFixture[str]) -> None:
     assert jane("list") == jane("show", "jane") == 0
-    assert "Key 9a:" in capsys.readouterr().out
+    listed, *shown = capsys.readouterr().out.splitlines()[1:]
+    data = own_store(session=True).read("jane")
+    created = moment(data.created)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", created)
+    assert f"  {created}  3          3" in listed
+    assert f"Created:    {created}" in shown
+    (key,) = (line for line in shown if line.startswith("Key 9a:"))
+    assert re.fullmatch(r"Key 9a:     p256, generated, CN=Jane, until \d{4}-\d\d-\d\d", key)
+
+
+def test_a_blocked_pin_is_called_so_in_the_list(jane: Card, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        assert jane(*CHANGE, lines="999999\n111111\n") == 1
+    capsys.readouterr()
+    assert jane("list") == 0
+    assert "blocked" in capsys.readouterr().out
+    assert jane("list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["pin_tries"] == 0
+
+
+def test_a_time_that_is_none_is_shown_as_it_is() -> None:
+    assert moment("long ago") == "long ago"
 
 
 def test_openssl_believes_the_exported_certificates(jane: Card, tmp_path: Path) -> None:

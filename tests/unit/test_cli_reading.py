@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -118,6 +119,13 @@ def test_info_tells_what_would_keep_the_domain_from_starting(capsys: Capture) ->
     assert capsys.readouterr().err == "warning: Only EHCI is there.\nhint: Add qemu-xhci.\n"
 
 
+def test_info_says_what_a_reader_waits_for(capsys: Capture) -> None:
+    door = FakeDoor()
+    door.world[domain_path(WIN11)][DOMAIN]["Reader"] = "pending-power-cycle"
+    assert run(["info", "win11"], door.choice()) == 0
+    assert "hint: Shut the machine down and start it again" in capsys.readouterr().err
+
+
 def test_info_prints_fields_as_virsh_does(capsys: Capture) -> None:
     assert run(["info", "win11"], FakeDoor().choice()) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -193,7 +201,31 @@ def test_watch_prints_one_line_per_change(capsys: Capture) -> None:
     changed = {"State": "shut off", "Live": False, "Card": ""}
     door = FakeDoor(happened=[Happened("changed", domain_path(WIN11), DOMAIN, changed)])
     assert run(["watch"], door.choice()) == 0
-    assert capsys.readouterr().out == f"domain {WIN11} changed state='shut off' live=no card=-\n"
+    assert capsys.readouterr().out == "domain win11 changed state='shut off' live=no card=-\n"
+
+
+def test_watch_calls_everything_by_its_name_and_moments_by_the_clock(capsys: Capture) -> None:
+    other = UUID("22222222-2222-3333-4444-555555555555")
+    since = 1_700_000_000_000_000
+    door = FakeDoor(
+        happened=[
+            Happened("changed", bridge_path(WIN11, 0), BRIDGE, {"State": "empty", "Since": since}),
+            Happened("changed", bridge_path(WIN11, 2), BRIDGE, {"State": "empty"}),
+            Happened("added", domain_path(other), DOMAIN, {"Name": "new one"}),
+            Happened("changed", reader_path(0), READER, {"Domains": [domain_path(WIN11), domain_path(other)]}),
+            Happened("removed", domain_path(other), DOMAIN, {}),
+            Happened("removed", reader_path(7), READER, {}),
+        ]
+    )
+    assert run(["watch"], door.choice()) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"bridge win11 changed state=empty since='{clock(since)}'",
+        "bridge 'win11 (2)' changed state=empty",
+        "domain 'new one' added name='new one'",
+        "reader 'Yubico YubiKey CCID 00 00' changed domains='win11,new one'",
+        "domain 'new one' removed",
+        "reader 7 removed",
+    ]
 
 
 def test_watch_calls_a_software_card_by_its_name(capsys: Capture) -> None:

@@ -79,7 +79,7 @@ def test_it_reads_as_sentences_and_a_table_of_bridges(capsys: Capture) -> None:
         "libvirt:    connected (qemu:///system), libvirt 9.0.0, QEMU 7.2.11",
         "pcscd:      connected, pcsc-lite 1.9.9",
         "Policy:     ok",
-        "Agents:     none: what the policy asks is a no",
+        "Agents:     none: what the policy asks is a no, but for root's own calls",
         "Domains:    2, 1 enabled",
         "Readers:    1",
         "Bridges:    1, 12 APDUs, 1 wrong PIN",
@@ -99,7 +99,7 @@ def test_versions_that_nobody_knows_are_left_out(capsys: Capture) -> None:
 
 
 def test_who_can_be_asked_is_told(capsys: Capture) -> None:
-    assert "Agents:     none: what the policy asks is a no" in shown(capsys)
+    assert "Agents:     none: what the policy asks is a no, but for root's own calls" in shown(capsys)
     assert "Agents:     root, 4000000000" in shown(capsys, door_with(Agents=[0, 4_000_000_000]))
 
 

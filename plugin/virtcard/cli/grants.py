@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
 from virtcard.cli import shapes
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say, say_json, table
+from virtcard.cli.screen import clock, say, say_json, table
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import MANAGER, ROOT_PATH
 
@@ -48,5 +46,5 @@ def _list(choice: Choice, *, as_json: bool) -> None:
 
 
 def _row(grant: shapes.Grant) -> tuple[str, ...]:
-    since = datetime.fromtimestamp(grant["when"] / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (grant["id"], grant["domain"], grant["source"], ", ".join(grant["operations"]), grant["user"], since)
+    operations = ", ".join(grant["operations"])
+    return (grant["id"], grant["domain"], grant["source"], operations, grant["user"], clock(grant["when"]))

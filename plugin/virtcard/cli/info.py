@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from virtcard.cli.advice import PENDING, POWER_CYCLE
 from virtcard.cli.complete import vms
 from virtcard.cli.door import Door
 from virtcard.cli.options import Choice
@@ -74,6 +75,8 @@ def _show(found: Info) -> None:
     )
     for each in found["findings"]:
         warn(each["message"], each["hint"])
+    if found["reader"] == "pending-power-cycle":
+        warn(PENDING, POWER_CYCLE)
 
 
 def _bridge(bridge: Bridge, *, several: bool) -> list[tuple[str, str]]:

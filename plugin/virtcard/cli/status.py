@@ -39,7 +39,7 @@ def _show(found: shapes.Status) -> None:
             ("libvirt", f"{found['libvirt']} ({found['uri']}){_versions(found, 'libvirt', 'qemu')}"),
             ("pcscd", f"{found['pcsc']}{_versions(found, 'pcsc-lite')}"),
             ("Policy", f"{found['policy']}: {found['policy_error']}" if found["policy_error"] else found["policy"]),
-            ("Agents", ", ".join(map(_user, found["agents"])) or "none: what the policy asks is a no"),
+            ("Agents", ", ".join(map(_user, found["agents"])) or _nobody(found["instance"])),
             ("Domains", f"{found['domains']}, {found['enabled']} enabled"),
             ("Readers", str(found["readers"])),
             ("Bridges", f"{found['bridges']}, {traffic(found)}"),
@@ -56,6 +56,11 @@ def _show(found: shapes.Status) -> None:
         word = f"{accented(problem['severity'])}:{' ' * (7 - len(problem['severity']))}"
         print(f"{word} {printable(problem['about'])}: {printable(problem['message'])}")
         say(f"{'':<8} hint: {problem['hint']}")
+
+
+def _nobody(instance: str) -> str:
+    whose = "your" if instance == "session" else "root's"
+    return f"none: what the policy asks is a no, but for {whose} own calls"
 
 
 def _user(uid: int) -> str:

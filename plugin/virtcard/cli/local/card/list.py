@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from virtcard.cli.local.card.place import chosen
-from virtcard.cli.local.card.shapes import soft_card
+from virtcard.cli.local.card.shapes import SoftCard, moment, soft_card, tries
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import complain, say_json, table
 
@@ -27,5 +27,10 @@ def verb(choice: Choice, as_json: bool) -> int:
     if as_json:
         say_json(found)
     else:
-        table(TITLES, [[str(value) for value in each.values()] for each in found])
+        table(TITLES, [_row(each) for each in found])
     return errors[0].exit_code if errors else 0
+
+
+def _row(card: SoftCard) -> tuple[str, ...]:
+    created, pin, puk = moment(card["created"]), tries(card["pin_tries"]), tries(card["puk_tries"])
+    return (card["name"], card["type"], str(card["serial"]), created, pin, puk)

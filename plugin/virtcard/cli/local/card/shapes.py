@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
+
+from virtcard.cli.screen import clock
 
 if TYPE_CHECKING:
     from virtcard.card.soft.summary import KeySummary, Summary
@@ -50,6 +53,19 @@ def soft_card(card: Summary) -> SoftCard:
 def with_keys(card: Summary) -> SoftCardWithKeys:
     """The shape of a card with its keys, in the order of its slots."""
     return SoftCardWithKeys(**soft_card(card), keys=[_key(key) for key in card.keys])
+
+
+def moment(iso: str) -> str:
+    """A time of ISO 8601 on the reader's own clock; what is none stays as it is."""
+    try:
+        return clock(int(datetime.fromisoformat(iso).timestamp()) * 1_000_000)
+    except ValueError:
+        return iso
+
+
+def tries(number: int) -> str:
+    """What is left of a PIN or PUK, for a person."""
+    return str(number or "blocked")
 
 
 def _key(key: KeySummary) -> Key:

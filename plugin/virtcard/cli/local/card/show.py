@@ -6,7 +6,7 @@ import click
 
 from virtcard.cli.complete import cards
 from virtcard.cli.local.card.place import chosen
-from virtcard.cli.local.card.shapes import with_keys
+from virtcard.cli.local.card.shapes import Key, moment, tries, with_keys
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import fields, say_json
 
@@ -29,12 +29,14 @@ def verb(choice: Choice, name: str, as_json: bool) -> None:
             ("Name", card["name"]),
             ("Type", card["type"]),
             ("Serial", str(card["serial"])),
-            ("Created", card["created"]),
-            ("PIN tries", str(card["pin_tries"] or "blocked")),
-            ("PUK tries", str(card["puk_tries"] or "blocked")),
-            *(
-                (f"Key {key['slot']}", f"{key['algorithm']}, {key['origin']}, {key['subject'] or 'no certificate'}")
-                for key in card["keys"]
-            ),
+            ("Created", moment(card["created"])),
+            ("PIN tries", tries(card["pin_tries"])),
+            ("PUK tries", tries(card["puk_tries"])),
+            *((f"Key {key['slot']}", _key(key)) for key in card["keys"]),
         ]
     )
+
+
+def _key(key: Key) -> str:
+    until = f", until {moment(key['expires']).partition(' ')[0]}" if key["expires"] else ""
+    return f"{key['algorithm']}, {key['origin']}, {key['subject'] or 'no certificate'}{until}"
