@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from helpers.door import FakeDoor
+from virtcard.cli.columns import widths
 from virtcard.cli.run import run
 from virtcard.cli.screen import printable, table
 
@@ -53,17 +54,50 @@ def test_names_are_never_read_as_markup() -> None:
     assert "[bold]x" in _on_a_terminal(more={"NO_COLOR": "1"})
 
 
-@pytest.mark.parametrize("columns", [30, 60])
+FAKE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from helpers.door import FakeDoor
+from virtcard.cli.run import run
+"""
+CELLS = ("a-name-without-any-space", "running", "11111111-2222-3333-4444-555555555555")
+THREE = f"from virtcard.cli.screen import table; table(('Name', 'State', 'UUID'), [{CELLS}, {CELLS}])"
+
+
+def _plain(shown: str) -> list[str]:
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize("columns", [43, 60])
 def test_a_table_fits_the_terminal_and_nothing_of_it_is_lost(columns: int) -> None:
-    cells = ("a-name-without-any-space", "running", "11111111-2222-3333-4444-555555555555")
-    shown = _on_a_terminal(
-        f"from virtcard.cli.screen import table; table(('Name', 'State', 'UUID'), [{cells}])", columns
-    )
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()]
+    cells = CELLS
+    shown = _on_a_terminal(THREE.replace(f", {CELLS}])", "])"), columns)
+    lines = _plain(shown)
     assert max(map(len, lines)) <= columns
     assert len(lines) > 2
     letters = "".join(line for line in lines[1:]).replace(" ", "")
     assert sorted(letters) == sorted("".join(cells))
+
+
+def test_a_terminal_too_narrow_for_columns_gets_a_line_for_each_cell() -> None:
+    record = [f"Name:   {CELLS[0]}", f"State:  {CELLS[1]}", f"UUID:   {CELLS[2]}"]
+    assert _plain(_on_a_terminal(THREE, 42)) == [*record, "", *record]
+
+
+def test_no_word_is_broken_while_there_is_room_for_words() -> None:
+    lines = _plain(_on_a_terminal(f"{FAKE}sys.exit(run(['status'], FakeDoor().choice()))", 80))
+    (bridge,) = (line for line in lines if line.startswith("win11"))
+    assert "inserted" in bridge
+    assert re.search(r"20\d\d-\d\d-\d\d", bridge)
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_is_left_of_a_line_goes_to_who_wants_least() -> None:
+    rows = [("Name", "Since", "Card"), ("a", "2026-11-25 18:32:28", "reader:Yubico YubiKey OTP+FIDO+CCID 00 00")]
+    assert widths(rows, 80) == [4, 19, 41]
+    assert widths(rows, 60) == [4, 19, 33]
+    assert widths(rows, 31) == [4, 10, 13]
+    assert widths(rows, 30) is None
 
 
 SPEAK = """
@@ -137,6 +171,7 @@ LIVE = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from helpers.door import FakeDoor, WIN11
+from virtcard.cli.columns import widths
 from virtcard.cli.run import run
 from virtcard.names import BRIDGE, bridge_path
 class Busy(FakeDoor):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,9 @@ from virtcard.cli.screen import drawing
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+    Picture = Callable[[int], Group]
+    """Drawn for a terminal so many letters wide."""
 
 PERIOD: Final = 0.5
 """Seconds between two pictures: quick enough for a person, and rare enough for virtcardd."""
@@ -27,17 +31,17 @@ def show(client: Door, timeout: float | None) -> None:
 
     with Live(auto_refresh=False) as live:
         for picture in _pictures(client, timeout):
-            live.update(picture, refresh=True)
+            live.update(picture(live.console.width), refresh=True)
 
 
-def _pictures(client: Door, timeout: float | None) -> Iterator[Group]:
+def _pictures(client: Door, timeout: float | None) -> Iterator[Picture]:
     end = None if timeout is None else monotonic() + timeout
     before: dict[str, int] = {}
     since = monotonic()
     while True:
         objects, now = client.objects(), monotonic()
         counts = _counts(objects)
-        yield _picture(objects, counts, _rates(before, counts, now - since))
+        yield partial(_picture, objects, counts, _rates(before, counts, now - since))
         if end is not None and now >= end:
             return
         before, since = counts, now
@@ -58,7 +62,7 @@ def _rates(before: Mapping[str, int], now: Mapping[str, int], seconds: float) ->
     return {uuid: max(0, count - before[uuid]) / seconds for uuid, count in now.items() if uuid in before and seconds}
 
 
-def _picture(objects: Objects, counts: Mapping[str, int], rates: Mapping[str, float]) -> Group:
+def _picture(objects: Objects, counts: Mapping[str, int], rates: Mapping[str, float], width: int) -> Group:
     from rich.console import Group
 
     every = shapes.bridges(objects)
@@ -80,4 +84,4 @@ def _picture(objects: Objects, counts: Mapping[str, int], rates: Mapping[str, fl
         )
         for each in shapes.readers(objects)
     ]
-    return Group(drawing(TITLES, rows), "", drawing(READER_TITLES, readers))
+    return Group(drawing(TITLES, rows, width), "", drawing(READER_TITLES, readers, width))

@@ -7,7 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, TextIO
+
+from virtcard.cli.columns import widths
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,23 +87,29 @@ def accented(word: str, width: int = 0) -> str:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Rows below titles: drawn to fit a terminal, aligned by spaces anywhere else."""
-    if sys.stdout.isatty():
-        from rich.console import Console
+    clean = _clean(rows)
+    if not sys.stdout.isatty():
+        _align([titles, *clean])
+        return
+    from rich.console import Console
 
-        Console().print(drawing(titles, rows))
+    console = Console()
+    if rows and widths([titles, *clean], console.width) is None:
+        _records(titles, clean)
     else:
-        _align([titles, *_clean(rows)])
+        console.print(drawing(titles, rows, console.width))
 
 
-def drawing(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table as rich draws it."""
+def drawing(titles: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> Table:
+    """A table as rich draws it, so many letters wide; words are broken only where they do not fit in any way."""
     from rich.table import Table
     from rich.text import Text
 
+    clean = _clean(rows)
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        drawn.add_column(title, overflow="fold")
-    for row in _clean(rows):
+    for title, width in zip(titles, widths([titles, *clean], room) or repeat(None), strict=False):
+        drawn.add_column(title, overflow="fold", width=width)
+    for row in clean:
         drawn.add_row(*(Text(cell, style=ACCENTS.get(cell, "")) for cell in row))
     return drawn
 
@@ -115,6 +124,14 @@ def fields(pairs: Sequence[tuple[str, str]]) -> None:
 def clock(microseconds: int) -> str:
     """A moment on the reader's own clock, as journalctl has it."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))
+
+
+def _records(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """For a terminal that is too narrow for columns: a line for each cell, and an empty one between two rows."""
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        fields(list(zip(titles, row, strict=True)))
 
 
 def _align(rows: Sequence[Sequence[str]]) -> None:
