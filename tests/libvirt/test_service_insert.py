@@ -60,9 +60,10 @@ def test_a_card_that_is_in_before_the_loop_hears_of_it_is_never_shown_as_out(mon
     """What the bridge reported on the way is older then than what is shown."""
     insert = Bridge.insert
 
-    def insert_at_once(bridge: Bridge, card: Card) -> None:
-        insert(bridge, card)
+    def insert_at_once(bridge: Bridge, card: Card) -> bool:
+        taken = insert(bridge, card)
         wait_until(lambda: bridge.status.inserted, 10, "the card is in")
+        return taken
 
     monkeypatch.setattr(Bridge, "insert", insert_at_once)
     states = []
