@@ -24,6 +24,8 @@ class Tenant:
         self._listener: CardListener | None = None
         self._heeded = True
         """The card knows our listener."""
+        self.lingers = True
+        """It was not let go since it was opened, or powered on: whoever opens the card anew may find it in use."""
 
     def successor(self) -> Tenant:
         """The next tenant of the same card."""
@@ -39,6 +41,7 @@ class Tenant:
         if not self._house.take(self, waits=True):
             hint = "It goes in when that command has ended."
             raise CardError("The card is still at work on an earlier command.", hint=hint)
+        self.lingers = True
         if not self._heeded:
             self.listen(self._listener)
         return self._card.power_on()
@@ -56,6 +59,7 @@ class Tenant:
         if self._house.take(self, waits=False):
             self._card.power_off()
             self._house.leave()
+        self.lingers = False
 
     def listen(self, listener: CardListener | None) -> None:
         """The card's own events, when nobody else has it."""

@@ -25,6 +25,8 @@ class Running:
     seated: Seated | None = None
     renewed: Seated | None = None
     """What was taken out to go in anew, since the policy treats it in another way now."""
+    left: Seated | None = None
+    """What was in before: it leaves in order, and its bridge may not have let it go yet."""
     logout: Callable[[], None] | None = None
     """Ends the login to the card that is seated."""
     shown: int = 0

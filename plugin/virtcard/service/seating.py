@@ -84,7 +84,7 @@ class Seating:
             return
         running.renewed = None
         if running.seated:
-            running.seated = running.logout = None
+            running.left, running.seated, running.logout = running.seated, None, None
             running.bridge.eject()
             self._bridges.show_card(key, running)
 
@@ -129,11 +129,11 @@ class Seating:
 
     async def _open(self, key: Key, running: Running, source: str) -> Card:
         """A card that goes in anew is opened anew in the same reader: a thread may be stuck in the old one. Others may
-        have one opener alone, and wait for that thread."""
-        renewed = running.renewed
-        if renewed is not None and renewed.wanted.source == source:
-            if isinstance(renewed.card, Tenant):
-                return renewed.card.successor()
+        have one opener alone, and wait for that thread, or for the bridge to let the card go."""
+        left, renewed = running.left, running.renewed
+        if left is not None and left.wanted.source == source and isinstance(left.card, Tenant) and left.card.lingers:
+            return left.card.successor()
+        if renewed is not None and renewed.wanted.source == source and not isinstance(renewed.card, Tenant):
             source = renewed.wanted.request.card
         card = await self._opening.open(source)
         if self._bridges.get(key) is not running:
@@ -149,7 +149,7 @@ class Seating:
 
     def _seat(self, key: Key, running: Running, seated: Seated) -> None:
         admit = partial(self._admit, key, seated)
-        before = running.seated or running.renewed
+        before = running.seated or running.left
         dressed = self._wardrobe.dress(
             Fitting(
                 seated.card,
@@ -164,6 +164,7 @@ class Seating:
         )
         if not running.bridge.insert(dressed.card):
             raise no_bridge()
+        running.left = before
         running.seated, running.renewed, running.logout = seated, None, dressed.logout
         self._bridges.show_card(key, running)
 
