@@ -73,6 +73,13 @@ def test_find_domain(client: Client) -> None:
     assert caught.value.hint == "List them: virtcard list"
 
 
+def test_what_is_no_text_is_said_to_be_none(client: Client) -> None:
+    """As Python has an argument that its locale cannot read."""
+    with pytest.raises(errors.InvalidArgument, match="no text in this locale") as caught:
+        client.find_domain("b\udcfcro")
+    assert "UTF-8" in caught.value.hint
+
+
 def test_calls_take_plain_options(client: Client, service: FakeService) -> None:
     (change,) = client.call(PATH, DOMAIN, "Enable", "a{sv}", [{"dry-run": True, "on-existing": "fail"}])
     assert change["diff"] == "-old\n+new\n"

@@ -566,7 +566,7 @@ def test_each_step_of_a_decision_is_on_record_once() -> None:
                 (domain_uuid("run"), "run", "reader:one", rule)
             }
             assert (steps[0].user, steps[3].user) == ("alice", "alice")
-            assert steps[0].reason.endswith("when a person at the machine says so.")
+            assert steps[0].reason.endswith("when a person at the machine agrees.")
             assert steps[3].reason == ""
 
     with patch.object(Journal, "record", lambda _journal, record: records.append(record)):

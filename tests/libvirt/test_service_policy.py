@@ -77,7 +77,7 @@ def test_the_rule_that_denies_is_named_to_those_who_may_write_it_and_to_nobody_e
             assert f"{place} says so." in (await refused(lab.insert("run", "reader:one"), PolicyDenied)).hint
             told = await refused(lab.insert("run", "reader:one", caller=ALICE), PolicyDenied)
             assert "50-test" not in told.message + told.hint
-            assert told.hint == "See 'virtcard policy explain run 'reader:one''."
+            assert told.hint == "See: virtcard policy explain run reader:one"
 
     run(scene())
 
@@ -325,7 +325,7 @@ def test_a_wish_is_asked_for_once_in_each_run_of_the_machine() -> None:
         ):
             await lab.until(lambda: person.asked, "the person is asked")
             assert person.asked == [("reader:one", AskFor.INSERT, None)]
-            await lab.until(lambda: "when a person at the machine says so" in lab.view("run").last_error, "it is told")
+            await lab.until(lambda: "when a person at the machine agrees" in lab.view("run").last_error, "it is told")
             for _ in range(3):
                 await lab.settled()
             assert (len(person.asked), has_card(peer)) == (1, False)

@@ -7,7 +7,7 @@ import pytest
 from helpers.door import FEDORA, WIN11, FakeDoor, changed, unchanged
 from virtcard.cli.run import run
 from virtcard.errors import DomainStateError, PolicyDenied
-from virtcard.names import DOMAIN, MANAGER, ROOT_PATH, bridge_path, domain_path
+from virtcard.names import CARD, DOMAIN, MANAGER, ROOT_PATH, bridge_path, card_path, domain_path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -131,6 +131,23 @@ def test_insert_config_into_a_domain_that_is_off_waits_for_its_start(capsys: Cap
     printed = capsys.readouterr()
     assert printed.out == "Domain 'fedora' is off; its metadata asks for reader:Yubi* now.\n"
     assert printed.err == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "warned"), [("card:jnae", True), ("card:jane", False), ("reader:Unplugged*", False)]
+)
+def test_a_wish_for_a_card_that_there_is_not_is_told(source: str, warned: bool, capsys: Capture) -> None:
+    door = FakeDoor(answers={"Insert": ["/"]})
+    door.world[card_path("jane")] = {CARD: {"Name": "jane"}}
+    assert run(["insert", "fedora", source, "--config"], door.choice()) == 0
+    assert ("There is no card jnae yet." in capsys.readouterr().err) is warned
+
+
+def test_insert_without_a_source_says_which_card_is_asked_for_now(capsys: Capture) -> None:
+    door = FakeDoor(answers={"Insert": ["/"]})
+    door.world[domain_path(FEDORA)][DOMAIN]["Wish"] = "reader:Yubico 00"
+    assert run(["insert", "fedora", "--config"], door.choice()) == 0
+    assert capsys.readouterr().out == "Domain 'fedora' is off; its metadata asks for reader:Yubico 00 now.\n"
 
 
 def test_insert_into_a_domain_that_is_off_fails_with_the_daemons_sentence(capsys: Capture) -> None:

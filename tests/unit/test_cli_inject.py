@@ -94,3 +94,12 @@ def test_more_than_libvirt_takes_is_not_even_parsed(give: Give, capsys: Capture)
     give(b" " * (DOMAIN_XML_MAX + 1))
     assert run(["inject-xml"]) == 2
     assert "longer than 4 MiB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [b"", b" \n"])
+def test_nothing_on_standard_input_is_said_to_be_nothing(text: bytes, give: Give, capsys: Capture) -> None:
+    give(text)
+    assert run(["inject-xml"]) == 2
+    assert capsys.readouterr().err == (
+        "virtcard: There is no domain XML on standard input.\nhint: virtcard inject-xml < machine.xml\n"
+    )

@@ -138,7 +138,7 @@ def test_explain_names_the_rule_and_why_by_no_earlier_one(rules: Path, capsys: C
     words = ["policy", "explain", "win11", "reader:Yubico*", "--file", str(rules)]
     assert run(words, FakeDoor().choice()) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"win11 may have {READER} when a person says so.\n{rules}:5 says so.\n")
+    assert out.startswith(f"win11 may have {READER} when a person agrees.\n{rules}:5 says so.\n")
     assert f'  {rules}:2 does not fit: "linux*" is not win11.\n' in out
     assert "Remembers:    10m" in out
 

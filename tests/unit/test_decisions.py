@@ -67,7 +67,7 @@ def test_a_decision_names_rule_user_domain_and_card_and_no_more() -> None:
     [
         ([], False, "The policy does not let win11 have reader:Yubico 00. No rule fits."),
         ([replace(ALLOW, action=Action.DENY)], False, f"not let win11 have reader:Yubico 00. {PLACE} says so."),
-        ([replace(ALLOW, action=Action.ASK)], False, f"when a person at the machine says so. {PLACE} says so."),
+        ([replace(ALLOW, action=Action.ASK)], False, f"when a person at the machine agrees. {PLACE} says so."),
         (
             [replace(ALLOW, when_locked=WhenLocked.EJECT)],
             True,

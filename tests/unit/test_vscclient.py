@@ -95,6 +95,13 @@ def test_a_wrong_command_line_is_exit_code_4(words: list[str], capsys: pytest.Ca
     assert "usage: vscclient" in capsys.readouterr().err
 
 
+def test_who_asks_for_help_gets_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("usage: vscclient ")
+    assert printed.err == ""
+
+
 @pytest.mark.parametrize("options", [["-e", f'db="/nowhere" {MANUAL.partition(" ")[2]}'], ["-c", "no-such-cert"]])
 def test_a_database_that_is_not_there_is_one_sentence(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options, "127.0.0.1", "1"]) == 1

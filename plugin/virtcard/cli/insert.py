@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
 from virtcard.cli.busy import busy
 from virtcard.cli.complete import sources, vms
 from virtcard.cli.options import Choice
-from virtcard.cli.screen import say
+from virtcard.cli.screen import say, warn
+from virtcard.cli.shapes import soft_card_names
 from virtcard.cli.slots import slot_option
 from virtcard.limits import CALL_PATIENCE
 from virtcard.names import BRIDGE, DOMAIN
@@ -39,8 +40,16 @@ def verb(choice: Choice, vm: str, source: str | None, config: bool, slot: Mappin
         path = client.find_domain(vm)
         with busy("The card goes in; somebody may have to agree."):
             (bridge,) = client.call(path, DOMAIN, "Insert", "sa{sv}", body, timeout=CALL_PATIENCE)
-        card = source if bridge == NO_BRIDGE else client.properties(bridge, BRIDGE)["Source"]
-    if bridge == NO_BRIDGE:
-        say(f"Domain '{vm}' is off; its metadata asks for {card or 'the card'} now.")
-    else:
-        say(f"{card or source} is in domain '{vm}'.")
+        if bridge == NO_BRIDGE:
+            wish = client.properties(path, DOMAIN)["Wish"]
+            say(f"Domain '{vm}' is off; its metadata asks for {wish or source or 'the card'} now.")
+            _check(source or "", soft_card_names(client.objects()))
+        else:
+            say(f"{client.properties(bridge, BRIDGE)['Source'] or source} is in domain '{vm}'.")
+
+
+def _check(source: str, cards: Sequence[str]) -> None:
+    """A software card may be made later, and a reader plugged in; a name that was mistyped waits for ever."""
+    scheme, _, name = source.partition(":")
+    if scheme == "card" and name not in cards:
+        warn(f"There is no card {name} yet.", "'virtcard card list' shows the cards.")

@@ -93,7 +93,7 @@ def _opened(output: str) -> Iterator[int]:
     try:
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Failed(f"{output} cannot be written: {error.strerror}.") from error
+        raise Failed(f"'{output}' cannot be written: {error.strerror}.", hint="Choose another file.") from error
     try:
         if stat.S_ISREG(os.fstat(file).st_mode):
             os.fchmod(file, 0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Protocol
 from uuid import UUID
 
@@ -47,7 +48,7 @@ class Denied(PolicyDenied):
     def __init__(self, request: Request, rule: Rule, why: str = "") -> None:
         super().__init__(
             why or f"The policy does not let {request.name} have {request.card}.",
-            hint=f"See 'virtcard policy explain {request.name} {request.card!r}'.",
+            hint=f"See: virtcard policy explain {quote(request.name)} {quote(request.card)}",
         )
         self.request = request
         self.rule = rule
@@ -79,7 +80,7 @@ class ConsentNeeded(Denied):
     """The policy says that a person is to be asked first. Whoever can, asks and tries again."""
 
     def __init__(self, request: Request, rule: Rule) -> None:
-        super().__init__(request, rule, f"{request.name} may have {request.card} when a person at the machine says so.")
+        super().__init__(request, rule, f"{request.name} may have {request.card} when a person at the machine agrees.")
 
     @property
     def consent(self) -> Consent:

@@ -177,6 +177,10 @@ class Client:
             raise to_virtcard_error(error, path) from error
         except TimedOut as error:
             raise TimedOut("virtcardd did not answer in time.", hint="Look into its journal.") from error
+        except UnicodeError as error:
+            raise InvalidArgument(
+                "What was given is no text in this locale.", hint="Set LC_ALL to one of UTF-8, such as C.UTF-8."
+            ) from error
         except (TypeError, ValueError) as error:
             # dbus-next: names, paths and values that D-Bus cannot carry, before anything is sent
             raise InvalidArgument("A value cannot be sent over D-Bus.") from error

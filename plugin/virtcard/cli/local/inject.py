@@ -55,6 +55,8 @@ def _read() -> str:
     untrusted_xml = sys.stdin.buffer.read(DOMAIN_XML_MAX + 1)
     if len(untrusted_xml) > DOMAIN_XML_MAX:
         raise InvalidXml(f"The domain XML is longer than {DOMAIN_XML_MAX >> 20} MiB, which libvirt would not take.")
+    if not untrusted_xml.strip():
+        raise InvalidXml("There is no domain XML on standard input.", hint="virtcard inject-xml < machine.xml")
     try:
         return untrusted_xml.decode()
     except UnicodeDecodeError:

@@ -48,7 +48,7 @@ class Explanation(TypedDict):
 
 _SAYS = {
     Action.ALLOW: "{name} may have {card}.",
-    Action.ASK: "{name} may have {card} when a person says so.",
+    Action.ASK: "{name} may have {card} when a person agrees.",
     Action.DENY: "{name} may not have {card}.",
 }
 

@@ -15,8 +15,12 @@ BAD_USAGE: Final = 4
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line (`sys.argv` when None) and return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words == ["--help"]:
+        print(USAGE)
+        return 0
     try:
-        wanted = parse(sys.argv[1:] if arguments is None else arguments)
+        wanted = parse(words)
     except UsageError as error:
         complain(str(error))
         print(USAGE, file=sys.stderr)
