@@ -96,7 +96,7 @@ def test_insert_and_eject_pass_their_options_to_the_service(service: FakeService
     assert run(["eject", "win11"]) == 0
     assert ("eject", WIN11, InsertOptions()) in service.calls
     assert capsys.readouterr().out.splitlines() == [
-        "reader:Yubico* is in domain 'win11'.",
+        "reader:Yubico* is in domain 'win11', and its metadata asks for it.",
         "Domain 'fedora' is off; its metadata asks for the card now.",
         "The virtual reader of domain 'win11' is empty.",
     ]

@@ -120,8 +120,15 @@ def test_insert_says_which_card_is_in(capsys: Capture) -> None:
 
 def test_insert_without_a_source_leaves_the_choice_to_the_daemon() -> None:
     door = FakeDoor(answers={"Insert": [bridge_path(WIN11, 0)]})
+    assert run(["insert", "win11"], door.choice()) == 0
+    assert door.calls[0][2] == ("", {"config": False})
+
+
+def test_insert_config_into_a_domain_that_runs_tells_of_the_wish(capsys: Capture) -> None:
+    door = FakeDoor(answers={"Insert": [bridge_path(WIN11, 0)]})
     assert run(["insert", "win11", "--config"], door.choice()) == 0
     assert door.calls[0][2] == ("", {"config": True})
+    assert capsys.readouterr().out == "reader:Yubico* is in domain 'win11', and its metadata asks for it.\n"
 
 
 def test_insert_config_into_a_domain_that_is_off_waits_for_its_start(capsys: Capture) -> None:

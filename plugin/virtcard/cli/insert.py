@@ -45,7 +45,8 @@ def verb(choice: Choice, vm: str, source: str | None, config: bool, slot: Mappin
             say(f"Domain '{vm}' is off; its metadata asks for {wish or source or 'the card'} now.")
             _check(source or "", soft_card_names(client.objects()))
         else:
-            say(f"{client.properties(bridge, BRIDGE)['Source'] or source} is in domain '{vm}'.")
+            later = ", and its metadata asks for it" if config else ""
+            say(f"{client.properties(bridge, BRIDGE)['Source'] or source} is in domain '{vm}'{later}.")
 
 
 def _check(source: str, cards: Sequence[str]) -> None:
