@@ -59,7 +59,7 @@ def test_guest_sees_a_card_come_and_go(guest: Guest, bridge: Bridge) -> None:
         assert guest.wait_reader_state("empty").atr == b""
 
 
-@pytest.mark.soak(minutes=5)
+@pytest.mark.soak(minutes=3)
 def test_a_card_comes_and_goes_a_hundred_times_with_commands_in_between(guest: Guest, bridge: Bridge) -> None:
     for _ in range(100):
         bridge.insert(BridgedCard(ATR_T0))

@@ -188,7 +188,7 @@ CAC_SELECT, CAC_VERIFY = bytes.fromhex("00A4040007A0000000790300"), bytes.fromhe
         ("use", 1, GUESSES),
         ("full", 1, GUESSES),
         ("full", 2, GUESSES),
-        pytest.param("full", 1, SOAK_GUESSES, marks=pytest.mark.soak(minutes=3)),
+        pytest.param("full", 1, SOAK_GUESSES, marks=pytest.mark.soak(minutes=1.5)),
     ],
 )
 def test_a_piv_card_keeps_its_reserve(lab: Lab, tmp_path: Path, profile: str, reserve: int, count: int) -> None:

@@ -376,7 +376,7 @@ def test_kill_9_wins_no_try_back(store: Store) -> None:
     kill_often(store, 20)
 
 
-@pytest.mark.soak(minutes=2)
+@pytest.mark.soak(minutes=0.5)
 def test_kill_9_wins_no_try_back_in_two_hundred_runs(store: Store) -> None:
     kill_often(store, 200)
 
