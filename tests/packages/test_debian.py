@@ -15,7 +15,7 @@ from helpers.bus import REPOSITORY
 from helpers.debian import build_packages, control_field, listed
 from virtcard.version import VERSION
 
-pytestmark = pytest.mark.soak(minutes=0.05)
+pytestmark = pytest.mark.soak(minutes=0.04)
 """They are built once for all of these tests, which takes two minutes."""
 
 DEBIAN = REPOSITORY / "contrib/debian"
