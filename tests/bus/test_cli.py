@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -160,20 +161,22 @@ def test_watch_prints_each_change_at_once_and_ends_with_ctrl_c(bus: PrivateBus) 
         child = _watch()
         assert child.stdout is not None
         os.set_blocking(child.stdout.fileno(), False)
-        lines: list[str] = []
+        pipe, heard = child.stdout.fileno(), bytearray()
 
         def seen() -> bool:
-            number = len(lines)
-            serving.run(lambda: fake.registry.domains.put(WIN11, replace(domain_view(), card=f"reader:{number}")))
+            card = f"reader:{len(heard)}"
+            serving.run(lambda: fake.registry.domains.put(WIN11, replace(domain_view(), card=card)))
             serving.run(lambda: fake.registry.domains.put(WIN11, replace(domain_view(), reader=VirtualReader.CONFLICT)))
-            lines.extend(child.stdout or ())
-            return len(lines) > 1
+            with suppress(BlockingIOError):
+                heard.extend(os.read(pipe, 65536))
+            return heard.count(b"\n") > 1
 
         wait_until(seen, 20, "two changes on stdout")
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 130
         child.stdout.close()
-    change = next(found for line in lines if "reader" in (found := json.loads(line))["properties"])
+    whole = heard[: heard.rindex(b"\n")].splitlines()
+    change = next(found for line in whole if "reader" in (found := json.loads(line))["properties"])
     assert (change["event"], change["type"]) == ("changed", "domain")
     assert change["properties"]["reader"] in ("present", "conflict")
 
