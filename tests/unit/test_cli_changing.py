@@ -50,6 +50,13 @@ def test_dry_run_prints_the_diff_alone(capsys: Capture) -> None:
     assert capsys.readouterr().out == DIFF
 
 
+def test_a_dry_run_without_a_change_says_so_beside_the_diff(capsys: Capture) -> None:
+    door = FakeDoor(answers={"Enable": unchanged()})
+    assert run(["enable", "win11", "--dry-run"], door.choice()) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "Domain 'win11' has a virtual reader already.\n")
+
+
 def test_findings_go_to_stderr_so_that_the_diff_stays_a_diff(capsys: Capture) -> None:
     finding = {
         "severity": "warning",

@@ -10,6 +10,7 @@ import click
 from virtcard.cli.busy import busy
 from virtcard.cli.door import Door, Properties
 from virtcard.cli.screen import printable, say, warn
+from virtcard.cli.screen import tell as tell_aside
 from virtcard.cli.shapes import finding
 from virtcard.errors import Unsupported
 from virtcard.limits import CALL_PATIENCE
@@ -41,9 +42,11 @@ def alter(client: Door, path: str, member: str, options: Mapping[str, Any]) -> P
 
 
 def tell(result: Properties, done: str, already: str, *, dry_run: bool) -> None:
-    """The diff of a dry run, or a sentence about what was done; findings go to stderr."""
-    if dry_run:
+    """The diff of a dry run, or a sentence about what was done; findings go to stderr, and that there is no diff."""
+    if dry_run and result["diff"]:
         print(printable(result["diff"]), end="")
+    elif dry_run:
+        tell_aside(already)
     elif result["changed"]:
         say(done + (LATER if result["pending"] else ""))
     else:

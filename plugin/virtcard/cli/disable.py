@@ -42,8 +42,9 @@ def verb(
 ) -> int:
     """Take the virtual reader away again.
 
-    The domain's configuration is changed, and gets back what the reader had replaced. Readers that were hot-plugged go
-    at once, with their cards; with --hotplug only those, or with --slot only one of them.
+    The domain's configuration is changed: it gets back what the reader had replaced, and asks for no card any more.
+    Readers that were hot-plugged go at once, with their cards; with --hotplug only those, or with --slot only one of
+    them.
     """
     if every == (vm is not None):
         raise click.UsageError("Give either a VM or --all.")

@@ -190,6 +190,6 @@ def _metrics(chosen: Settings, registry: Registry, status: Callable[[], StatusVi
     except ModuleNotFoundError as error:
         raise Unsupported(
             f"virtcardd cannot write metrics: {error.name} is not installed.",
-            hint="Install it (python3-prometheus-client, or pip install 'virtcard[metrics]'), or leave out --metrics.",
+            hint="Install it (python3-prometheus-client, or pip install prometheus-client), or leave out --metrics.",
         ) from error
     return Textfile(chosen.metrics_file, registry, status)
