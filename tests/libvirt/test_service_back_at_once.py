@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from helpers.bus import run_async
+from helpers.domains import domain_uuid
 from helpers.services import FakeSource, ServiceLab, running_lab
 from helpers.shared_card import SharedLab
 from helpers.soft_cards import empty_card
+from virtcard.bridge.worker import Worker
 from virtcard.card.base import Card
+from virtcard.card.soft.iso7816 import SoftCard
 from virtcard.card.soft.source import SoftSource
 from virtcard.card.soft.store import Store
+from virtcard.service import hearing
 from virtcard.service.seat import Person, Presence
 
 HERE = Person(os.getuid(), "2")
@@ -103,5 +108,38 @@ def test_a_reader_that_one_machine_has_for_itself_is_its_own_again_at_once() -> 
             await lock_and_unlock(lab)
             await lab.until(lambda: lab.view("run").card == CARD, "it is on its way")
             await lab.inserted("run", peer)
+
+    run_async(scene())
+
+
+def test_a_card_in_which_a_thread_of_a_bridge_is_that_ended_goes_into_the_next_one_when_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hearing, "BRIDGE_PAUSE", 0.2)
+    inside, gate = threading.Event(), threading.Event()
+
+    def hang(_card: SoftCard, _command: bytes) -> bytes:
+        inside.set()
+        assert gate.wait(30)
+        return b"\x90\x00"
+
+    def broken(_worker: Worker, *_arguments: object) -> None:
+        raise ValueError("a bug")
+
+    async def scene() -> None:
+        async with running_lab(source=Software(tmp_path)) as (lab, peer):
+            await lab.insert("run", CARD)
+            await lab.inserted("run", peer)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(SoftCard, "transmit", hang)
+                peer.send_apdu(bytes.fromhex("00a4040000"))
+                await lab.until(inside.is_set, "a thread is inside the card")
+                patched.setattr(Worker, "_converse", broken)
+                lab.service._reconciler.bridges.at((domain_uuid("run"), 0)).bridge.eject()
+                await lab.until(lambda: lab.ended("run"), "the bridge has ended")
+            await lab.until(lambda: "still at work" in lab.trouble("run"), "the next one waits for the card")
+            gate.set()
+            await lab.inserted("run", peer)
+            assert lab.view("run").last_error == ""
 
     run_async(scene())
