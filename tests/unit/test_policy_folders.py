@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from virtcard.limits import POLICY_FILE_MAX
-from virtcard.policy.folders import SHIPPED, Folders, files, load, read, session_folders, system_folders
+from virtcard.policy.folders import SHIPPED, Folders, files, hidden, load, read, session_folders, system_folders
 from virtcard.policy.keys import KEYS
 from virtcard.policy.lint import lint
 from virtcard.policy.load import Document, Policy, parse
 from virtcard.policy.model import Action
-from virtcard.policy.problem import Problem
+from virtcard.policy.problem import Problem, Severity
 
 STRANGER = 12345
 
@@ -193,3 +196,49 @@ def test_the_rules_that_we_ship_are_good(instance: str, actions: list[Action], t
     assert policy.problems == ()
     assert [rule.action for rule in policy.rules] == actions
     assert lint(policy.rules) == ()
+
+
+# What root reads, and the daemon does not.
+
+
+@pytest.fixture
+def strangers(folders: Folders) -> Iterator[Folders]:
+    """The same for a daemon of another user, below directories that everybody may pass through."""
+    with TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        admin, grants, vendor = (Path(place, each.name) for each in folders.all)
+        found = Folders(admin, grants, vendor, frozenset({STRANGER}))
+        for folder in found.all:
+            folder.mkdir(mode=0o755)
+        yield found
+
+
+def test_a_file_that_root_alone_may_read_is_told(strangers: Folders) -> None:
+    put(strangers.admin, "10.toml", "a")
+    closed = put(strangers.admin, "20.toml", "b")
+    closed.chmod(0o600)
+    assert load(strangers).problems == ()
+    (problem,) = hidden(strangers)
+    assert str(problem) == f"{closed}: The user virtcard may not read it, and virtcardd takes that for a bad policy."
+    assert (problem.severity, "0644" in problem.hint) == (Severity.WARNING, True)
+
+
+def test_a_directory_that_root_alone_may_enter_is_told_once(strangers: Folders) -> None:
+    for name in ("10.toml", "20.toml"):
+        put(strangers.admin, name, "a").chmod(0o600)
+    strangers.admin.chmod(0o700)
+    assert [problem.place.file for problem in hidden(strangers)] == [str(strangers.admin)]
+
+
+def test_what_the_daemons_user_may_read_is_not_told(strangers: Folders) -> None:
+    own = put(strangers.grants, "10.toml", "a")
+    own.chmod(0o600)
+    os.chown(own, STRANGER, STRANGER)
+    (strangers.admin / "gone.toml").symlink_to("nowhere")
+    assert list(hidden(strangers)) == []
+
+
+def test_a_daemon_of_root_reads_everything(folders: Folders) -> None:
+    put(folders.admin, "10.toml", "a").chmod(0o600)
+    folders.admin.chmod(0o700)
+    assert list(hidden(replace(folders, owners=frozenset({0})))) == []

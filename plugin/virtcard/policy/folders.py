@@ -98,6 +98,16 @@ def files(folders: Folders) -> Iterator[Path]:
             continue
 
 
+def hidden(folders: Folders) -> Iterator[Problem]:
+    """What root reads, and what the daemon's own user does not, as far as modes tell: to it the policy is a bad one."""
+    if 0 in folders.owners:
+        return
+    for folder in folders.all:
+        if folder.is_dir() and not folder.is_relative_to(SHIPPED):
+            closed = [each for each in _way(folder) if not _open_to(each, folders.owners, os.X_OK)]
+            yield from map(_hidden, closed or [each for each in _named(folder) if not _open_to(each, folders.owners)])
+
+
 def read(path: Path, owners: frozenset[int] | None = None) -> Document | Problem:
     """One file; with `owners`, only when it may be believed."""
     try:
@@ -145,8 +155,8 @@ def _named(folder: Path) -> list[Path]:
 
 def _wrong_way(folder: Path, owners: frozenset[int]) -> Problem | None:
     """What is wrong with the directory, or with one above it: who may rename there could put another in its place."""
-    real = folder.resolve()
-    for each in (real, *real.parents):
+    real, *_ = way = _way(folder)
+    for each in way:
         try:
             status = each.stat()
         except OSError as error:
@@ -156,6 +166,23 @@ def _wrong_way(folder: Path, owners: frozenset[int]) -> Problem | None:
         if wrong:
             return _refused(each, wrong)
     return None
+
+
+def _way(folder: Path) -> tuple[Path, ...]:
+    """The directory and all above it, whatever leads there."""
+    real = folder.resolve()
+    return (real, *real.parents)
+
+
+def _open_to(path: Path, owners: frozenset[int], wanted: int = os.R_OK) -> bool:
+    """One of the owners may read it, or pass through it, by its mode; what is not there is told by others."""
+    try:
+        status = path.stat()
+    except OSError:
+        return True
+    groups = _own_groups(owners) - {0}
+    shift = 6 if status.st_uid in owners else 3 if status.st_gid in groups else 0
+    return bool(status.st_mode >> shift & wanted)
 
 
 def _distrusted(status: os.stat_result, owners: frozenset[int]) -> str:
@@ -182,6 +209,11 @@ def _own_groups(owners: frozenset[int]) -> set[int]:
         except KeyError:
             continue
     return groups
+
+
+def _hidden(path: Path) -> Problem:
+    message = f"The user {SYSTEM_USER} may not read it, and virtcardd takes that for a bad policy."
+    return Problem(Severity.WARNING, Place(str(path)), "", message, "See chmod: 0644 for a file, 0755 for a directory.")
 
 
 def _unread(path: Path, error: OSError) -> Problem:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TypedDict
 
 import click
 
-from virtcard.cli.local.policy.files import policy_of
+from virtcard.cli.local.policy.files import folders, policy_of
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say, say_json
+from virtcard.policy.folders import hidden
 from virtcard.policy.lint import lint
 from virtcard.policy.problem import Problem, Severity
 
@@ -33,10 +35,11 @@ def verb(choice: Choice, paths: tuple[Path, ...], as_json: bool) -> int:
     """Say what is wrong with the rules, with file and line.
 
     Without a PATH (files, or folders with files *.toml) the policy of the chosen virtcardd is looked at, and who may
-    write its files too. With an error such a policy is not used; a warning is about what may not have been meant.
+    write its files too; root also hears of those that virtcardd may not read. With an error such a policy is not used; a warning is about what may not have been meant.
     """
     policy = policy_of(choice, paths)
-    problems = (*policy.problems, *lint(policy.rules))
+    unread = hidden(folders(choice)) if os.geteuid() == 0 and not paths else ()
+    problems = (*policy.problems, *unread, *lint(policy.rules))
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     if as_json:
         say_json([_finding(problem) for problem in problems])
