@@ -85,7 +85,8 @@ class Bridges:
         except Failed:
             self._on_ended(key)
             raise
-        self._running[key] = Running(bridge, endpoint, left=running and (running.seated or running.left))
+        left = (running.seated or running.left) if running else None
+        self._running[key] = Running(bridge, endpoint, left=left)
         self.shelf.put(key, BridgeView(*key, "", str(endpoint), BridgeState.CONNECTING, _now()))
 
     def get(self, key: Key) -> Running | None:
