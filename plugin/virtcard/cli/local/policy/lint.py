@@ -35,7 +35,8 @@ def verb(choice: Choice, paths: tuple[Path, ...], as_json: bool) -> int:
     """Say what is wrong with the rules, with file and line.
 
     Without a PATH (files, or folders with files *.toml) the policy of the chosen virtcardd is looked at, and who may
-    write its files too; root also hears of those that virtcardd may not read. With an error such a policy is not used; a warning is about what may not have been meant.
+    write its files too; root also hears of those that virtcardd may not read. With an error such a policy is not used;
+    a warning is about what may not have been meant.
     """
     policy = policy_of(choice, paths)
     unread = hidden(folders(choice)) if os.geteuid() == 0 and not paths else ()
