@@ -11,7 +11,18 @@ import pytest
 from helpers.door import ATR, FEDORA, WIN11, FakeDoor, Happened
 from virtcard.cli.run import run
 from virtcard.cli.screen import clock
-from virtcard.names import BRIDGE, CARD, DOMAIN, READER, bridge_path, card_path, domain_path, reader_path
+from virtcard.names import (
+    BRIDGE,
+    CARD,
+    DOMAIN,
+    MANAGER,
+    READER,
+    ROOT_PATH,
+    bridge_path,
+    card_path,
+    domain_path,
+    reader_path,
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -93,7 +104,8 @@ def test_list_json_has_every_domain_in_its_documented_shape(capsys: Capture) -> 
 
 
 def test_list_of_nothing_is_an_empty_json_list(capsys: Capture) -> None:
-    assert as_json(capsys, "list", door=FakeDoor(world={})) == []
+    manager = FakeDoor().world[ROOT_PATH]
+    assert as_json(capsys, "list", door=FakeDoor(world={ROOT_PATH: manager})) == []
 
 
 def test_a_name_with_control_characters_cannot_drive_the_terminal(capsys: Capture) -> None:
@@ -163,6 +175,29 @@ def test_readers_json_has_the_atr_as_hex_and_domains_as_uuids(capsys: Capture) -
             "domains": [str(WIN11)],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "warned"),
+    [
+        (
+            "readers",
+            {"Pcsc": "away"},
+            "warning: virtcardd has not reached pcscd: no card in a host reader can be used.",
+        ),
+        ("list", {"Libvirt": "away", "LibvirtError": "libvirt is down."}, "warning: libvirt is down."),
+    ],
+)
+def test_a_list_that_may_lack_something_says_why(
+    verb: str, state: dict[str, str], warned: str, capsys: Capture
+) -> None:
+    door = FakeDoor()
+    assert run([verb], door.choice()) == 0
+    assert capsys.readouterr().err == ""
+    door.world[ROOT_PATH][MANAGER] |= state
+    for words in ([verb], [verb, "--json"]):
+        assert run(words, door.choice()) == 0
+        assert capsys.readouterr().err.splitlines()[0] == warned
 
 
 def test_readers_names_the_domains_that_use_them(capsys: Capture) -> None:

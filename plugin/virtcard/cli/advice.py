@@ -31,6 +31,11 @@ def problems(manager: Properties, domains: Iterable[Domain], bridges: Iterable[B
     return list(reversed(unique.values()))
 
 
+def about(part: str, manager: Properties) -> Iterator[Problem]:
+    """What is wrong with "libvirt", "pcscd" or "policy"."""
+    return (problem for problem in _of_daemon(manager) if problem["about"] == part)
+
+
 def _of_daemon(manager: Properties) -> Iterator[Problem]:
     if manager["Libvirt"] != "connected":
         message = manager["LibvirtError"] or "virtcardd has not reached libvirt yet."

@@ -29,12 +29,12 @@ def verb(choice: Choice, vm: str, source: str | None, config: bool, slot: Mappin
     """Put a card in a virtual reader.
 
     The domain must run, unless --config is given, which changes its configuration as enable does: on the system bus
-    that takes an administrator. SOURCE is reader:GLOB, the card in a host reader whose name
-    matches, or card:NAME, a software card. Without it, the only card that fits is taken. The policy must allow it,
-    and may have somebody asked first.
+    that takes an administrator. SOURCE is reader:GLOB, the card in a host reader whose name matches, or card:NAME, a
+    software card. Without it, it is the card of the only host reader that holds one. The policy must allow it, and may
+    have somebody asked first.
     """
     if source == "":
-        raise click.UsageError("SOURCE is empty; leave it out to take the only card that fits.")
+        raise click.UsageError("SOURCE is empty; leave it out to take the card of the only host reader that holds one.")
     with choice.open() as client:
         body = (source or "", {"config": config, **slot})
         path = client.find_domain(vm)

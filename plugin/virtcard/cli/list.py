@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from virtcard.cli.away import warn_of
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say_json, table
 from virtcard.cli.shapes import Bridge, Domain, bridges, domains
@@ -24,6 +25,7 @@ def verb(choice: Choice, as_json: bool) -> None:
     """
     with choice.open() as client:
         objects = client.objects()
+        warn_of("libvirt", client)
     found = domains(objects)
     if as_json:
         say_json(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from virtcard.cli import shapes
+from virtcard.cli.away import warn_of
 from virtcard.cli.options import Choice
 from virtcard.cli.screen import say_json, table
 
@@ -21,6 +22,7 @@ def verb(choice: Choice, as_json: bool) -> None:
     """
     with choice.open() as client:
         objects = client.objects()
+        warn_of("pcscd", client)
     found = shapes.readers(objects)
     if as_json:
         say_json(found)

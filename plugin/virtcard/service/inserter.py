@@ -132,7 +132,8 @@ class Inserter:
         if len(readers) == 1:
             return f"reader:{readers[0].name}"
         if not readers:
-            raise NoSuchCard("No host reader holds a card.", hint="Put one in, or name the source to insert.")
+            hint = "Put one in, or name the source to insert; 'virtcard status' tells whether pcscd is there."
+            raise NoSuchCard("No host reader holds a card.", hint=hint)
         names = ", ".join(f"reader:{view.name}" for view in readers)
         raise InvalidArgument("More than one card fits.", hint=f"Name one of {names}.")
 
