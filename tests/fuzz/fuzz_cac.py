@@ -10,6 +10,7 @@ from fuzz.statuses import check_answer
 from helpers.cac import ACA, CCC, PIN, TRIES, CacCard, pki
 from virtcard.card.soft.cac_commands import Ins
 from virtcard.wire.apdu import CommandApdu
+from virtcard.wire.malformed import Malformed
 
 NAMES: Final = (ACA, CCC, *map(pki, range(4)), bytes.fromhex("A000000116DB00"), bytes.fromhex("A0000000030000"))
 INSTRUCTIONS: Final = (*Ins, 0xC0, 0x84, 0x70)
@@ -29,13 +30,26 @@ def check(data: bytes) -> None:
     card.token.tries_left = TRIES
     if choices.number() % 2:
         card.verify()
+    chain = b""
     while choices.left:
         command = _command(choices)
+        data, chained = _part(command)
+        chain += data
         before = card.token.verified
         check_answer(card.card.transmit(command))
-        assert card.token.verified <= (before or PIN in command)
+        assert card.token.verified <= (before or PIN in chain)
+        chain = chain if chained else b""
     card.card.reset()
     assert not card.token.verified
+
+
+def _part(command: bytes) -> tuple[bytes, bool]:
+    """What a command brings to a chain, and whether that goes on."""
+    try:
+        parsed = CommandApdu.parse(command)
+    except Malformed:
+        return b"", False
+    return parsed.data, parsed.chained
 
 
 def _command(choices: Choices) -> bytes:

@@ -227,6 +227,13 @@ def test_a_command_that_does_not_go_on_breaks_the_chain(selected: Bench, other: 
     assert selected.send("00FE0102010E00") == "0E9000"
 
 
+@pytest.mark.parametrize("other", ["", "00FE01", "00FE010205AA", "20FE0102010D00", "01FE0102010D00", "00C0000000"])
+def test_what_is_no_part_of_it_breaks_a_chain_even_when_it_is_no_command(selected: Bench, other: str) -> None:
+    selected.send("10FE0102020A0B")
+    assert selected.send(other)[:1] == "6"
+    assert selected.send("00FE0102010E00") == "0E9000"
+
+
 def test_a_chain_is_bounded(selected: Bench) -> None:
     part = "10FE0000FF" + "AA" * 255
     sent = [selected.send(part) for _ in range(CHAINED_MAX // 255 + 1)]

@@ -116,18 +116,15 @@ class SoftCard:
             applet.reset()
 
     def _respond(self, untrusted: bytes) -> ResponseApdu:
-        try:
-            command = CommandApdu.parse(untrusted)
-        except Malformed:
-            return ResponseApdu(sw=Sw.WRONG_LENGTH)
-        if len(untrusted) > limits.C_APDU_MAX:
-            return ResponseApdu(sw=Sw.WRONG_LENGTH)
-        if (refusal := refused_class(command.cla)) is not None:
-            return ResponseApdu(sw=refusal)
-        return self._obey(command)
+        command = _understood(untrusted)
+        if isinstance(command, CommandApdu):
+            return self._obey(command)
+        self._chain.clear()
+        return ResponseApdu(sw=command)
 
     def _obey(self, command: CommandApdu) -> ResponseApdu:
         if command.ins == Ins.GET_RESPONSE:
+            self._chain.clear()
             return self._answer.more(command)
         self._answer.clear()
         joined = self._chain.add(command)
@@ -165,6 +162,17 @@ class SoftCard:
         self._selected = found
         answer = found.select()
         return replace(answer, data=b"") if command.p2 == NO_ANSWER else answer
+
+
+def _understood(untrusted: bytes) -> CommandApdu | Sw:
+    """The command, or why it is none for a software card."""
+    try:
+        command = CommandApdu.parse(untrusted)
+    except Malformed:
+        return Sw.WRONG_LENGTH
+    if len(untrusted) > limits.C_APDU_MAX:
+        return Sw.WRONG_LENGTH
+    return refused_class(command.cla) or command
 
 
 def refused_class(cla: int) -> Sw | None:
