@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from virtcard.wire.malformed import Malformed
 from virtcard.wire.tlv import Tlv, build, find, parse, parse_first
+
+LOOKED_UP: Final = 16
+"""Objects that are looked for one by one: thousands of them take most of the time, and find no more."""
 
 
 def check(data: bytes) -> None:
@@ -17,7 +22,7 @@ def check(data: bytes) -> None:
     written = b"".join(map(bytes, found))
     assert len(written) <= len(data)
     assert parse(written) == found
-    for tlv in found:
+    for tlv in found[:LOOKED_UP]:
         assert find(data, tlv.tag) == next(other.value for other in found if other.tag == tlv.tag)
         _check_children(tlv)
 
