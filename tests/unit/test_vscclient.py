@@ -192,7 +192,7 @@ def test_a_qemu_that_goes_away_ends_it(peer: QemuPeer, port: int) -> None:
         peer.close()
         assert client.wait(20) == 0
         assert client.stderr is not None
-        assert client.stderr.read().startswith("virtcard: ")
+        assert client.stderr.read().startswith("vscclient: ")
 
 
 def test_reconnect_waits_for_qemu_and_for_its_return(port: int) -> None:

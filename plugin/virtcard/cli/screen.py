@@ -29,9 +29,9 @@ COLOURS = {"red": 31, "green": 32, "yellow": 33}
 """Select Graphic Rendition of ECMA-48."""
 
 
-def complain(sentence: str, hint: str = "") -> None:
-    """An error on stderr: one sentence, and below it what to do."""
-    print(f"{painted('virtcard:', 'red', sys.stderr)} {printable(sentence)}", file=sys.stderr)
+def complain(sentence: str, hint: str = "", *, who: str = "virtcard") -> None:
+    """An error on stderr, after the name of the command: one sentence, and below it what to do."""
+    print(f"{painted(f'{who}:', 'red', sys.stderr)} {printable(sentence)}", file=sys.stderr)
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr)
 

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         wanted = parse(words)
     except UsageError as error:
-        complain(str(error))
+        complain(str(error), who="vscclient")
         print(USAGE, file=sys.stderr)
         return BAD_USAGE
     return _serve(wanted)
@@ -36,5 +36,5 @@ def _serve(wanted: Arguments) -> int:
         with opened(wanted) as cards:
             return Client(wanted, cards).run()
     except VirtcardError as error:
-        complain(error.message, error.hint)
+        complain(error.message, error.hint, who="vscclient")
         return error.exit_code

@@ -89,9 +89,9 @@ class Client:
                 warn(status.last_error)
             return None
         if self._reached:
-            complain(status.last_error or "QEMU has gone away.")
+            complain(status.last_error or "QEMU has gone away.", who="vscclient")
             return 0
-        complain(status.last_error or "There is no QEMU.", "Start QEMU first, or give --reconnect.")
+        complain(status.last_error or "There is no QEMU.", "Start QEMU first, or give --reconnect.", who="vscclient")
         return NOT_CONNECTED
 
     def _obey(self, words: list[str]) -> None:
