@@ -123,7 +123,7 @@ def test_a_no_and_whatever_was_not_offered_keeps_the_card_out(answer: str) -> No
     async def scene() -> None:
         async with at_the_machine('action = "ask"', Agent(answer)) as (lab, peer):
             error = await refused(lab.insert("run", "reader:one", caller=ALICE), PolicyDenied)
-            assert error.message == "It was refused."
+            assert error.message == "Whoever was asked said no."
             assert not has_card(peer)
 
     run_async(scene())
@@ -468,7 +468,7 @@ def test_a_person_who_has_refused_a_wish_is_not_asked_again_whoever_comes_and_go
     async def scene() -> None:
         agent = Agent("deny")
         async with at_the_machine('action = "ask"', agent, WISH) as (lab, peer):
-            await until_told(lab, "It was refused.")
+            await until_told(lab, "Whoever was asked said no.")
             for locked in (True, False):
                 lock(lab, locked=locked)
                 await lab.settled()

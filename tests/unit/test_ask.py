@@ -126,7 +126,7 @@ def test_whatever_was_not_offered_is_a_no(rubbish: object) -> None:
 
 def test_a_deny_is_a_no() -> None:
     async def test(scene: Scene) -> None:
-        assert await scene.ask() == Answer(Choice.DENY, "It was refused.", ALICE.uid)
+        assert await scene.ask() == Answer(Choice.DENY, "Whoever was asked said no.", ALICE.uid)
 
     in_scene(test, says="deny")
 
@@ -315,7 +315,9 @@ def test_after_a_no_the_same_is_not_asked_again_for_a_while() -> None:
         await scene.ask()
         scene.agent.says = "once"
         for _ in range(100):
-            assert (await scene.ask()).why == "It was refused a moment ago."
+            assert (
+                await scene.ask()
+            ).why == "Whoever was asked said no a moment ago, and is asked again after half a minute."
         assert len(scene.agent.asked) == 1
         scene.now += limits.DENY_PAUSE + 1
         assert (await scene.ask()).allowed
@@ -328,7 +330,10 @@ def test_who_left_the_question_alone_is_asked_again_when_the_screen_was_unlocked
         silent = replace(QUESTION, patience=0.05)
         assert (await scene.ask(silent)).heard is Heard.SILENCE
         again = await scene.ask(silent)
-        assert (again.why, again.heard) == ("Nobody answered the same question a moment ago.", Heard.SILENCE)
+        assert (again.why, again.heard) == (
+            "Nobody answered the same question a moment ago, and it is asked again after half a minute.",
+            Heard.SILENCE,
+        )
         assert len(scene.agent.asked) == 1
         scene.agent.says = "once"
         scene.seat.take(Presence(ALICE, locked=True))

@@ -35,8 +35,8 @@ class _No:
 
 
 _JUST_NOW: Final = {
-    Heard.SAID: "It was refused a moment ago.",
-    Heard.SILENCE: "Nobody answered the same question a moment ago.",
+    Heard.SAID: "Whoever was asked said no a moment ago, and is asked again after half a minute.",
+    Heard.SILENCE: "Nobody answered the same question a moment ago, and it is asked again after half a minute.",
 }
 
 

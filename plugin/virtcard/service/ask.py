@@ -133,7 +133,9 @@ class Asker:
         self._answers.remember(question, person, choice, heard)
         if choice is Choice.ALWAYS:
             choice = self._grant(question, person, name)
-        answer = Answer(choice, (why or "It was refused.") if choice is Choice.DENY else "", person.uid, heard)
+        answer = Answer(
+            choice, (why or "Whoever was asked said no.") if choice is Choice.DENY else "", person.uid, heard
+        )
         self._decisions.answered(question, user, answer)
         return answer
 
