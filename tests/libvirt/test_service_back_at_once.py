@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from helpers.bus import run_async
-from helpers.domains import domain_uuid
-from helpers.services import FakeSource, ServiceLab, running_lab
+from helpers.domains import XHCI, domain_uuid, domain_xml
+from helpers.services import FakeSource, ServiceLab, running_lab, wish_metadata
 from helpers.shared_card import SharedLab
 from helpers.soft_cards import empty_card
 from virtcard.bridge.worker import Worker
@@ -108,6 +108,23 @@ def test_a_reader_that_one_machine_has_for_itself_is_its_own_again_at_once() -> 
             await lock_and_unlock(lab)
             await lab.until(lambda: lab.view("run").card == CARD, "it is on its way")
             await lab.inserted("run", peer)
+
+    run_async(scene())
+
+
+def test_a_software_card_that_one_machine_lets_go_is_in_the_one_that_waits_for_it_at_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running_lab(source=Software(tmp_path)) as (lab, peer):
+            await lab.insert("run", CARD)
+            await lab.inserted("run", peer)
+            waiting = domain_xml("waiting", devices=XHCI + lab.reader("waiting"), metadata=wish_metadata(CARD))
+            await lab.define(waiting)
+            its = lab.peer("waiting")
+            await lab.act("waiting", "create")
+            await lab.until(lambda: "in use" in lab.view("waiting").last_error, "it waits for the card")
+            await lab.act("run", "destroy")
+            await lab.inserted("waiting", its)
+            assert lab.view("waiting").last_error == ""
 
     run_async(scene())
 

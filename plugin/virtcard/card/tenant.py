@@ -8,6 +8,7 @@ powered off under whoever has it next.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from virtcard.card.base import Card, CardEvent, CardListener, Transmission
 from virtcard.errors import CardAbsent, CardError
@@ -26,6 +27,8 @@ class Tenant:
         """The card knows our listener."""
         self.lingers = True
         """It was not let go since it was opened, or powered on: whoever opens the card anew may find it in use."""
+        self.on_free: Callable[[], object] = lambda: None
+        """Told in the thread that has let the card go."""
 
     def successor(self) -> Tenant:
         """The next tenant of the same card."""
@@ -59,6 +62,7 @@ class Tenant:
         if self._house.take(self, waits=False):
             self._card.power_off()
             self._house.leave()
+            self.on_free()
         self.lingers = False
 
     def listen(self, listener: CardListener | None) -> None:

@@ -66,6 +66,10 @@ class Daemon:
         """The card of a bridge is another one than it was taken for."""
         self.service.hearing.on_card(key, wanted)
 
+    def on_free(self, uuid: UUID) -> None:
+        """A domain's bridge has let go of a card that others may wait for."""
+        self.service.hearing.on_free(uuid)
+
     def on_stuck(self, key: Key) -> str:
         """A reader's input is stuck: what is done about it."""
         return self.service.healer.stuck(key)

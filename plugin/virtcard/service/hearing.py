@@ -92,8 +92,15 @@ class Hearing:
 
     def on_readers(self) -> None:
         """Readers or cards came or went: domains that could not get theirs may now."""
+        self._wake_waiting()
+
+    def on_free(self, uuid: UUID) -> None:
+        """This domain's bridge has let go of a card: another one may have it now."""
+        self._wake_waiting(uuid)
+
+    def _wake_waiting(self, but: UUID | None = None) -> None:
         for view in self._registry.domains.values():
-            if view.has_reader and view.last_error:
+            if view.has_reader and view.last_error and view.uuid != but:
                 self._turns.wake(view.uuid)
 
 

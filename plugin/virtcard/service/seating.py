@@ -37,14 +37,17 @@ class Seating:
         *,
         atr_of: Callable[[str], bytes],
         on_card: OnCard,
+        on_free: Callable[[UUID], None],
     ) -> None:
-        """`atr_of` tells the ATR of the card in a host reader, b"" when there is none."""
+        """`atr_of` tells the ATR of the card in a host reader, b"" when there is none. `on_free` hears that a domain's
+        bridge has let a card go that one opener alone can have."""
         self._bridges = bridges
         self._opening = opening
         self._wardrobe = wardrobe
         self._gate = gate
         self._atr_of = atr_of
         self._on_card = on_card
+        self._on_free = on_free
         self._loop = asyncio.get_running_loop()
 
     async def set_card(self, key: Key, wanted: Wanted) -> None:
@@ -162,6 +165,8 @@ class Seating:
                 before.card if before else None,
             )
         )
+        if isinstance(seated.card, Tenant):
+            seated.card.on_free = partial(self._loop.call_soon_threadsafe, self._on_free, key[0])
         if not running.bridge.insert(dressed.card):
             raise no_bridge()
         running.left = before
