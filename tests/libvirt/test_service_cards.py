@@ -97,6 +97,24 @@ def test_a_card_that_another_process_makes_is_used_by_a_machine_and_seen_by_ever
     peer.close()
 
 
+def test_insert_without_a_source_takes_the_only_software_card_when_no_reader_holds_a_card(
+    daemon: Virtcardd, client: Client, home: Path
+) -> None:
+    peer = QemuPeer(home / "virtcard" / socket_name(RUN))
+    refused = daemon.run("insert", "run")
+    assert (refused.returncode, "there is no software card" in refused.stderr) == (4, True)
+    for name in ("jane", "joe"):
+        daemon.run("card", "create", name, "--type", "piv", "--key", "p256", *NEW, stdin=SECRETS)
+    wait_until(lambda: card(client, "jane") and card(client, "joe"), 5, "the cards are on the bus")
+    refused = daemon.run("insert", "run")
+    assert refused.returncode == 2
+    assert "Name one of card:jane, card:joe." in refused.stderr
+    daemon.virtcard("card", "delete", "joe", "--yes")
+    wait_until(lambda: not card(client, "joe"), 5, "one card is left")
+    assert "card:jane is in domain 'run'" in daemon.virtcard("insert", "run")
+    peer.close()
+
+
 def test_cards_that_are_there_when_the_daemon_starts_are_there_when_its_name_is(
     daemon: Virtcardd, client: Client
 ) -> None:

@@ -30,11 +30,11 @@ def verb(choice: Choice, vm: str, source: str | None, config: bool, slot: Mappin
 
     The domain must run, unless --config is given, which changes its configuration as enable does: on the system bus
     that takes an administrator. SOURCE is reader:GLOB, the card in a host reader whose name matches, or card:NAME, a
-    software card. Without it, it is the card of the only host reader that holds one. The policy must allow it, and may
-    have somebody asked first.
+    software card. Without it, it is the card of the only host reader that holds one, or the only software card when no
+    reader does. The policy must allow it, and may have somebody asked first.
     """
     if source == "":
-        raise click.UsageError("SOURCE is empty; leave it out to take the card of the only host reader that holds one.")
+        raise click.UsageError("SOURCE is empty; leave it out to take the only card that fits.")
     with choice.open() as client:
         body = (source or "", {"config": config, **slot})
         path = client.find_domain(vm)

@@ -69,7 +69,7 @@ class VirtcardService:
         self._turns = self._passes.turns
         reconcile = self._passes.reconcile
         self._enabling = Enabling(self._turns, reconciler, reconcile)
-        self._inserter = Inserter(self._turns, reconciler, reconcile, readers, sources)
+        self._inserter = Inserter(self._turns, reconciler, reconcile, readers, registry.cards, sources)
         self.healer = Healer(registry, reconciler.bridges, link, reconciler.permits, self._turns, reconcile, record)
         self.hearing = Hearing(registry, self._passes, reconciler, self._meeting, viewers)
         """What others tell."""

@@ -21,8 +21,10 @@ from virtcard.service.insertions import EJECTED, Insertion
 from virtcard.service.permission import Consent, ConsentNeeded, Denied
 from virtcard.service.readers import Readers
 from virtcard.service.reconcile import Reconciler
+from virtcard.service.registry import Shelf
 from virtcard.service.slots import chosen_slot, require_insertable
 from virtcard.service.turns import Turns
+from virtcard.service.views import CardView
 
 TAKE_NOTICE = limits.LOST_ANSWER_GAP + 5.0
 """Seconds in which a guest's reader takes a card in or lets it go: at worst it sits in a command that QEMU
@@ -41,6 +43,7 @@ class Inserter:
     reconcile: Callable[[UUID], Awaitable[None]]
     """Reads a domain anew and reconciles it."""
     readers: Readers
+    cards: Shelf[str, CardView]
     sources: Sources
 
     async def insert(self, uuid: UUID, source: str, caller: Caller, options: InsertOptions) -> Key | None:
@@ -128,14 +131,15 @@ class Inserter:
             raise
 
     def _only_source(self) -> str:
-        readers = self.readers.with_card()
-        if len(readers) == 1:
-            return f"reader:{readers[0].name}"
-        if not readers:
+        """The only card that fits: of host readers, or of the software cards when no reader holds one."""
+        fitting = [f"reader:{view.name}" for view in self.readers.with_card()]
+        fitting = fitting or [f"card:{name}" for name, view in self.cards.items() if not view.last_error]
+        if not fitting:
             hint = "Put one in, or name the source to insert; 'virtcard status' tells whether pcscd is there."
-            raise NoSuchCard("No host reader holds a card.", hint=hint)
-        names = ", ".join(f"reader:{view.name}" for view in readers)
-        raise InvalidArgument("More than one card fits.", hint=f"Name one of {names}.")
+            raise NoSuchCard("No host reader holds a card, and there is no software card.", hint=hint)
+        if len(fitting) > 1:
+            raise InvalidArgument("More than one card fits.", hint=f"Name one of {', '.join(sorted(fitting))}.")
+        return fitting[0]
 
 
 def _refuse_wish_for_a_slot(options: InsertOptions) -> None:
