@@ -33,8 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Let SIGTERM end the run as Ctrl-C does, so that the daemons and virtual machines of the fixtures end too."""
+    """Let SIGTERM end the run as Ctrl-C does, so that the daemons and virtual machines of the fixtures end too.
+
+    And let Ctrl-C be heard: a shell has what it starts in the background ignore it, and so would all programs here.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart() -> None:
