@@ -42,7 +42,7 @@ from virtcard.wire.tlv import build  # noqa: E402
 SIZES = (10, 100, 1000)
 CROWDED = 100
 """Machines of the measurement of fairness: 99 sign, and one looks."""
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 30.0
 LOAD_SECONDS = 10.0
 STARTS = 15
 PASSES = 5
