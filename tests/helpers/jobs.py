@@ -16,8 +16,11 @@ from helpers.machines import Usb, domain_xml
 from helpers.scripted_card import OK, ScriptedCard, echo
 from helpers.waiting import wait_until
 from virtcard.bus.client import Client
-from virtcard.limits import CALL_PATIENCE
+from virtcard.limits import CALL_PATIENCE, LOST_ANSWER_GAP
 from virtcard.names import BRIDGE, DOMAIN
+
+PATIENCE = LOST_ANSWER_GAP + 15
+"""Seconds for a card to come in: a guest whose command met CardRemove on its way looks after the gap at the earliest."""
 
 FIRST, SECOND = "reader:Virtual PCD 00 00", "reader:Virtual PCD 00 01"
 FIRST_NAME, SECOND_NAME = b"virtcard", b"other"
@@ -46,8 +49,8 @@ class Job:
     def wait_card(self, historical: bytes = FIRST_NAME) -> None:
         """Return when virtcardd has put in the card with these historical bytes, and the guest sees it."""
         try:
-            wait_until(lambda: self._bridge().get("State") == "inserted", 20, "the card is inserted")
-            wait_until(lambda: self._sees(historical), 20, f"the guest sees the card {historical.decode()}", 0.01)
+            wait_until(lambda: self._bridge().get("State") == "inserted", PATIENCE, "the card is inserted")
+            wait_until(lambda: self._sees(historical), PATIENCE, f"the guest sees the card {historical.decode()}", 0.01)
         except AssertionError as error:
             log = self.host.virtcardd.log[-3000:]
             raise AssertionError(f"{error}: {self._bridge()} {self.guest.readers()}\n{log}") from None

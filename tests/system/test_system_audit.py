@@ -87,7 +87,7 @@ def test_who_put_a_card_in_and_what_was_asked_of_it_is_on_record(host: SystemHos
 def test_what_the_policy_decided_is_on_record_with_the_rule(host: SystemHost, vm: str, inserted: Guest) -> None:
     records = [json.loads(line) for line in host.virtcard("log", vm, "--json").splitlines()]
     decided = [each for each in records if each["event"] == "decided" and each["source"] == READER]
-    assert {(each["name"], each["user"]) for each in decided} == {(vm, "root")}
+    assert (vm, "root") in {(each["name"], each["user"]) for each in decided}
     assert all(each["rule"].startswith("/usr/lib/virtcard/policy.d/") for each in decided)
     assert any(each["message"].startswith(f"The policy lets {vm} have {READER}. /usr/lib") for each in decided)
 
