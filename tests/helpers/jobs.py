@@ -20,7 +20,7 @@ from virtcard.limits import CALL_PATIENCE, LOST_ANSWER_GAP
 from virtcard.names import BRIDGE, DOMAIN
 
 PATIENCE = LOST_ANSWER_GAP + 15
-"""Seconds for a card to come in: a guest whose command met CardRemove on its way looks after the gap at the earliest."""
+"""Seconds for a card to come in: a guest that lost a command to CardRemove looks no earlier than after the gap."""
 
 FIRST, SECOND = "reader:Virtual PCD 00 00", "reader:Virtual PCD 00 01"
 FIRST_NAME, SECOND_NAME = b"virtcard", b"other"
