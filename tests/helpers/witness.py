@@ -250,9 +250,12 @@ class Visitor(User):
         asked = [(question, next(question)) for question in questions]
         sent = [command for _, commands in asked for each in commands for command in _with_fetch(each)]
         self.commands += len(sent)
-        answers = iter(self._exchange_all(sent))
+        given, before = self._exchange_all(sent), len(self.mistakes)
+        answers = iter(given)
         for question, commands in asked:
             self._judge(question, [_joined([next(answers) for _ in _with_fetch(each)]) for each in commands])
+        if len(self.mistakes) > before:
+            print(f"a visit of {self.name}:", *map(_line, sent, given), sep="\n")
 
     def _judge(self, question: Question, answers: list[bytes | None]) -> None:
         known = [answer for answer in answers if answer is not None]
@@ -273,6 +276,10 @@ def _joined(answers: list[bytes | None]) -> bytes | None:
     """What a command gave, with what was fetched if there was something."""
     first, *rest = answers
     return rest[0] if rest and first is not None and first[0] == MORE and len(first) == 2 else first
+
+
+def _line(command: bytes, answer: bytes | None) -> str:
+    return f"{command.hex()} {'error' if answer is None else answer.hex()}"
 
 
 class Program:
