@@ -119,6 +119,7 @@ def test_a_software_card_that_one_machine_lets_go_is_in_the_one_that_waits_for_i
             await lab.inserted("run", peer)
             waiting = domain_xml("waiting", devices=XHCI + lab.reader("waiting"), metadata=wish_metadata(CARD))
             await lab.define(waiting)
+            await lab.until(lambda: lab.service.registry.domains.get(domain_uuid("waiting")), "it is seen")
             its = lab.peer("waiting")
             await lab.act("waiting", "create")
             await lab.until(lambda: "in use" in lab.view("waiting").last_error, "it waits for the card")
