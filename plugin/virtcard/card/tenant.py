@@ -59,11 +59,13 @@ class Tenant:
 
     def power_off(self) -> None:
         """Let the card go, for the next one. Nothing while another one has it."""
-        if self._house.take(self, waits=False):
+        has_it = self._house.take(self, waits=False)
+        if has_it:
             self._card.power_off()
             self._house.leave()
-            self.on_free()
         self.lingers = False
+        if has_it:
+            self.on_free()
 
     def listen(self, listener: CardListener | None) -> None:
         """The card's own events, when nobody else has it."""
